@@ -1,0 +1,280 @@
+"""What a host can ask of the bridge, and what the bridge answers: the musician's side of the protocol.
+
+The bridge's requests carry the engine's own parameters (`protocols.messages.Sampling`) and add what only the host's side
+knows: the sound card, files, MIDI clips.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from protocols.fields import INT32_MAX, about
+from protocols.messages import (
+    AnyStream,
+    Cancel,
+    Duration,
+    Event,
+    Guidance,
+    Models,
+    Ping,
+    Prompt,
+    Quit,
+    RegionLength,
+    RegionStart,
+    Reply,
+    Request,
+    Sampling,
+    Seed,
+    Status,
+    StreamId,
+    Streams,
+    Temperature,
+    TopK,
+    TopP,
+    Update,
+    Version,
+)
+
+Level = Annotated[float, about("Level of the playback.", unit="dB", ge=-120, le=12)]
+FilePath = Annotated[str, about("File on the bridge's machine, inside one of its allowed folders.", max_length=4096)]
+
+
+class Playback(Sampling, frozen=True, kw_only=True):
+    """What becomes of the audio, in every bridge request that opens a stream."""
+
+    root: ClassVar[str] = "bridge"
+    sound: Annotated[bool, about("Play it through the sound card.")] = True
+    save: Annotated[bool, about("Write it to the takes folder, with a sidecar.")] = True
+    format: Annotated[Literal["wav", "flac"], about("Format of the file.")] = "wav"
+    loudness: Annotated[Literal["none", "lufs", "peak"], about("Bring the file to -14 LUFS, or to -1 dBFS peak.")] = (
+        "none"
+    )
+    name: Annotated[str, about("Start of the file's name; empty takes the prompt's words.", max_length=80)] = ""
+    level: Level = 0.0
+
+
+class Play(Playback, frozen=True, kw_only=True, tag="play"):
+    """Make a piece from words and play it as it appears."""
+
+    osc_positional: ClassVar[tuple[str, ...]] = ("prompt",)
+    duration: Duration = 15.0
+
+
+class PlayContinue(Playback, frozen=True, kw_only=True, tag="continue"):
+    """Go on from the end of a selected audio region and play the new material as it appears."""
+
+    osc_positional: ClassVar[tuple[str, ...]] = ("path",)
+    path: FilePath
+    start: RegionStart = 0.0
+    length: RegionLength = 0.0
+    duration: Duration = 15.0
+
+
+class PlayMidi(Playback, frozen=True, kw_only=True, tag="midi"):
+    """Play along a MIDI clip: its tempo, key and length shape the request (its notes do not yet)."""
+
+    osc_positional: ClassVar[tuple[str, ...]] = ("path",)
+    path: FilePath
+
+
+class PlayOpen(Playback, frozen=True, kw_only=True, tag="open"):
+    """Open a stream without an end and play it until it is cancelled; it may begin with an audio region."""
+
+    osc_positional: ClassVar[tuple[str, ...]] = ("prompt",)
+    save: Annotated[bool, about("Write it to the takes folder, with a sidecar.")] = False
+    path: FilePath = ""
+    start: RegionStart = 0.0
+    length: RegionLength = 0.0
+    latency: Annotated[
+        float, about("Audio kept ready; changes are heard this much later.", unit="s", ge=0.05, le=30)
+    ] = 0.5
+
+
+class Stop(Request, frozen=True, kw_only=True, tag="stop"):
+    """Fade out and end every stream that this bridge plays."""
+
+    root: ClassVar[str] = "bridge"
+
+
+class SetLevel(Request, frozen=True, kw_only=True, tag="level"):
+    """Set the playback level of a stream, or of everything."""
+
+    root: ClassVar[str] = "bridge"
+    osc_positional: ClassVar[tuple[str, ...]] = ("stream", "level")
+    stream: AnyStream
+    level: Level
+
+
+class Devices(Request, frozen=True, kw_only=True, tag="devices"):
+    """List the sound cards."""
+
+    root: ClassVar[str] = "bridge"
+
+
+class SetDevice(Request, frozen=True, kw_only=True, tag="device"):
+    """Play through another sound card from now on; what plays goes on there."""
+
+    root: ClassVar[str] = "bridge"
+    osc_positional: ClassVar[tuple[str, ...]] = ("name",)
+    name: Annotated[str, about("Part of the device's name; empty for the system's default.", max_length=200)]
+
+
+class SetDefaults(Request, frozen=True, kw_only=True, tag="defaults"):
+    """Set what the next requests use when they leave a parameter out; what is left out here stays as it is."""
+
+    root: ClassVar[str] = "bridge"
+    temperature: Temperature | None = None
+    top_k: TopK | None = None
+    top_p: TopP | None = None
+    guidance: Guidance | None = None
+    seed: Seed | None = None
+
+
+class BridgeUpdate(Update, frozen=True, kw_only=True, tag="update"):
+    """Change a stream while it plays; what is left out stays as it is."""
+
+    root: ClassVar[str] = "bridge"
+
+
+class BridgeCancel(Cancel, frozen=True, kw_only=True, tag="cancel"):
+    """Fade a stream out and end it; what it made so far is kept."""
+
+    root: ClassVar[str] = "bridge"
+
+
+class BridgeStreams(Streams, frozen=True, kw_only=True, tag="streams"):
+    """List the streams that this bridge opened."""
+
+    root: ClassVar[str] = "bridge"
+
+
+class BridgeStatus(Status, frozen=True, kw_only=True, tag="status"):
+    """How the bridge, its sound card and its engine are."""
+
+    root: ClassVar[str] = "bridge"
+
+
+class BridgeVersion(Version, frozen=True, kw_only=True, tag="version"):
+    """Which release and protocol this is."""
+
+    root: ClassVar[str] = "bridge"
+
+
+class BridgeModels(Models, frozen=True, kw_only=True, tag="models"):
+    """List the engine's models."""
+
+    root: ClassVar[str] = "bridge"
+
+
+class BridgePing(Ping, frozen=True, kw_only=True, tag="ping"):
+    """Nothing but a sign of life."""
+
+    root: ClassVar[str] = "bridge"
+
+
+class BridgeQuit(Quit, frozen=True, kw_only=True, tag="quit"):
+    """Stop the bridge in order: sound fades out, files are closed."""
+
+    root: ClassVar[str] = "bridge"
+
+
+class BridgeReport(Reply, frozen=True, kw_only=True, tag="bridge_status"):
+    """The bridge at a glance."""
+
+    state: str
+    engine: Annotated[str, about("ready, connecting or lost")]
+    model: str
+    trained: bool
+    device: Annotated[str, about("Name of the sound card, or what stands in for it.")]
+    sample_rate: Annotated[int, about("Rate of the sound card.", unit="Hz")]
+    block: Annotated[int, about("Samples the audio callback was last asked for.", unit="samples")]
+    latency_ms: Annotated[float, about("Latency that the sound card reports.", unit="ms")]
+    voices: int
+    underruns: Annotated[int, about("Times a voice ran dry while it should have played.")]
+    device_underflows: Annotated[int, about("Underflows that the sound card reported.")]
+    devices_lost: Annotated[int, about("Times the sound card vanished.")]
+    callback_ms: Annotated[float, about("Longest audio callback.", unit="ms")]
+    first_sound_ms: Annotated[float, about("Request to first sample at the callback, last stream.", unit="ms")]
+    requests: int
+    errors: int
+    uptime: Annotated[float, about("Since the process started.", unit="s")]
+
+
+class DeviceInfo(Reply, frozen=True, kw_only=True, tag="device_info"):
+    """One sound card."""
+
+    index: int
+    name: str
+    host_api: str
+    channels: int
+    sample_rate: float
+    default: bool
+    chosen: bool
+
+
+class DeviceList(Reply, frozen=True, kw_only=True, tag="device_list"):
+    """The sound cards."""
+
+    items: list[DeviceInfo]
+
+
+class Queued(Event, frozen=True, kw_only=True, tag="queued"):
+    """The engine accepted a request; its stream has this number."""
+
+    request: Annotated[int, about("Id that the client gave.", ge=0, le=INT32_MAX)]
+    stream: StreamId
+    seed: Seed
+    words: Annotated[Prompt, about("The prompt as the model gets it.")]
+
+
+class Sounding(Event, frozen=True, kw_only=True, tag="sounding"):
+    """The first sample of a stream was handed to the sound card."""
+
+    stream: StreamId
+    first_sound_ms: Annotated[float, about("Since the request came in.", unit="ms")]
+
+
+class Progressed(Event, frozen=True, kw_only=True, tag="progress"):
+    """How far a stream is."""
+
+    stream: StreamId
+    seconds: Annotated[float, about("Audio made so far.", unit="s")]
+    total_seconds: Annotated[float, about("Length when done; 0 without an end.", unit="s")]
+    played: Annotated[float, about("Audio played so far.", unit="s")]
+
+
+class EngineState(Event, frozen=True, kw_only=True, tag="engine"):
+    """The engine came, or was lost."""
+
+    state: Annotated[str, about("ready or lost")]
+    model: str
+
+
+class DeviceState(Event, frozen=True, kw_only=True, tag="device"):
+    """The sound card changed."""
+
+    state: Annotated[str, about("opened or lost")]
+    name: str
+    sample_rate: int
+
+
+BRIDGE_REQUESTS: tuple[type[Request], ...] = (
+    Play,
+    PlayContinue,
+    PlayMidi,
+    PlayOpen,
+    BridgeUpdate,
+    BridgeCancel,
+    Stop,
+    SetLevel,
+    SetDefaults,
+    BridgeStreams,
+    Devices,
+    SetDevice,
+    BridgeModels,
+    BridgePing,
+    BridgeStatus,
+    BridgeVersion,
+    BridgeQuit,
+)
+BRIDGE_EVENTS: tuple[type[Event], ...] = (Queued, Sounding, Progressed, EngineState, DeviceState)

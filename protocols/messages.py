@@ -1,0 +1,430 @@
+"""What can be asked of the engine and what it answers: every request, reply and event, each written once.
+
+From these classes come the ZeroMQ form (`protocols.wire`), the OSC addresses (`protocols.registry`), the reference page
+(`protocols.reference`) and the help of the command line. A parameter is added here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+
+from protocols.fields import INT32_MAX, about
+
+Prompt = Annotated[str, about("Words that describe the music; empty for none.", max_length=2000)]
+Path = Annotated[str, about("Audio file on the machine that reads it.", max_length=4096)]
+RegionStart = Annotated[float, about("Where the region starts in the file.", unit="s", ge=0, le=1e6)]
+RegionLength = Annotated[float, about("Length of the region; 0 for all up to the file's end.", unit="s", ge=0, le=3600)]
+Duration = Annotated[float, about("Length of the new material.", unit="s", ge=0.1, le=3600)]
+Temperature = Annotated[float, about("Randomness of the choice of tokens; 0 is greedy.", ge=0, le=4)]
+TopK = Annotated[int, about("Sample among the k likeliest tokens; 0 for all.", ge=0, le=65536)]
+TopP = Annotated[float, about("Sample among the likeliest tokens up to this probability; 0 is off.", ge=0, le=1)]
+Guidance = Annotated[float, about("How strongly the words are followed (cfg_coef).", ge=0, le=20)]
+Seed = Annotated[
+    int, about("Same seed, settings and device: same music. -1 picks one and reports it.", ge=-1, le=INT32_MAX)
+]
+Lead = Annotated[
+    float,
+    about("How far the engine may run ahead of what its owner has played.", unit="s", ge=0.1, le=120),
+]
+StreamId = Annotated[int, about("Number of the stream.", ge=1, le=INT32_MAX)]
+AnyStream = Annotated[int, about("Number of the stream; 0 for every stream.", ge=0, le=INT32_MAX)]
+
+EndReason = Literal["done", "cancelled", "failed", "owner_lost", "engine_lost", "stopping"]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of everything that is sent. ``osc_positional`` names the arguments that come first over OSC, in order."""
+
+    osc_positional: ClassVar[tuple[str, ...]] = ()
+
+
+class Request(Message, frozen=True, kw_only=True):
+    """Base of everything that can be asked; it is answered by exactly one reply."""
+
+    root: ClassVar[str] = "engine"
+
+
+class Reply(Message, frozen=True, kw_only=True):
+    """Base of the answers to requests."""
+
+
+class Event(Message, frozen=True, kw_only=True):
+    """Base of what the engine says by itself while it works."""
+
+
+# --- Requests that open a stream -----------------------------------------------------------------------------------
+
+
+class Sampling(Request, frozen=True, kw_only=True):
+    """What shapes the choice of tokens, in every request that opens a stream."""
+
+    prompt: Prompt = ""
+    temperature: Temperature = 1.0
+    top_k: TopK = 250
+    top_p: TopP = 0.0
+    guidance: Guidance = 3.0
+    seed: Seed = -1
+
+
+class StreamRequest(Sampling, frozen=True, kw_only=True):
+    """Base of the requests that open a stream in the engine."""
+
+    lead: Lead = 10.0
+    script: Annotated[
+        str,
+        about(
+            "Changes to come, as a take's sidecar holds them (JSON): each with its frame.", osc=False, max_length=10**6
+        ),
+    ] = ""
+
+
+class Generate(StreamRequest, frozen=True, kw_only=True, tag="generate"):
+    """Make a piece from words: a stream with an end."""
+
+    osc_positional: ClassVar[tuple[str, ...]] = ("prompt",)
+    duration: Duration = 15.0
+
+
+class RegionRequest(StreamRequest, frozen=True, kw_only=True):
+    """Base of the requests whose stream begins with audio: a file's region, or samples or codes sent with the request."""
+
+    path: Path = ""
+    start: RegionStart = 0.0
+    length: RegionLength = 0.0
+    sample_rate: Annotated[
+        int, about("Rate of the samples sent along; 0 when a path is given.", unit="Hz", osc=False, ge=0, le=768000)
+    ] = 0
+    channels: Annotated[int, about("Channels of the samples sent along, interleaved.", osc=False, ge=1, le=32)] = 1
+    codebooks: Annotated[
+        int,
+        about(
+            "Codebooks of the codes sent along (uint16, codebook after codebook) in place of samples.",
+            osc=False,
+            ge=0,
+            le=64,
+        ),
+    ] = 0
+
+
+class Continue(RegionRequest, frozen=True, kw_only=True, tag="continue"):
+    """Go on from the end of an audio region: a stream whose first frames were encoded from audio."""
+
+    osc_positional: ClassVar[tuple[str, ...]] = ("path",)
+    duration: Duration = 15.0
+
+
+class Open(RegionRequest, frozen=True, kw_only=True, tag="open"):
+    """Open a stream without an end, from words and, if given, an audio region; it plays until it is cancelled."""
+
+    osc_positional: ClassVar[tuple[str, ...]] = ("prompt",)
+    lead: Lead = 1.0
+
+
+# --- Requests about streams ----------------------------------------------------------------------------------------
+
+
+class Update(Request, frozen=True, kw_only=True, tag="update"):
+    """Change a stream while it runs; what is left out stays as it is."""
+
+    osc_positional: ClassVar[tuple[str, ...]] = ("stream",)
+    stream: AnyStream
+    prompt: Prompt | None = None
+    temperature: Temperature | None = None
+    top_k: TopK | None = None
+    top_p: TopP | None = None
+    guidance: Guidance | None = None
+
+
+class Cancel(Request, frozen=True, kw_only=True, tag="cancel"):
+    """End a stream now; what it made so far stays."""
+
+    osc_positional: ClassVar[tuple[str, ...]] = ("stream",)
+    stream: AnyStream
+
+
+class Streams(Request, frozen=True, kw_only=True, tag="streams"):
+    """List the streams that wait or run."""
+
+
+class Listen(Request, frozen=True, kw_only=True, tag="listen"):
+    """Hear a stream that somebody else opened, from now on; a listener that is too slow misses audio and is told."""
+
+    stream: StreamId
+
+
+class Unlisten(Request, frozen=True, kw_only=True, tag="unlisten"):
+    """Stop hearing a stream."""
+
+    stream: StreamId
+
+
+class Acknowledge(Request, frozen=True, kw_only=True, tag="acknowledge"):
+    """Say up to which sample a stream was taken; the engine sends and makes no more than ``lead`` beyond it."""
+
+    stream: StreamId
+    position: Annotated[int, about("First sample not taken yet.", unit="samples", osc=False, ge=0, le=2**62)]
+
+
+# --- Requests about the process ------------------------------------------------------------------------------------
+
+
+class Hello(Request, frozen=True, kw_only=True, tag="hello"):
+    """The first message of a connection: which protocol the client speaks and who it is."""
+
+    protocol: Annotated[int, about("Protocol version of the client.", osc=False, ge=0, le=INT32_MAX)]
+    client: Annotated[str, about("Name of the client, for logs and lists.", max_length=80)] = ""
+
+
+class Ping(Request, frozen=True, kw_only=True, tag="ping"):
+    """Nothing but a sign of life; a client that is silent for long is taken for dead."""
+
+
+class Status(Request, frozen=True, kw_only=True, tag="status"):
+    """How the process is: model, streams, counters."""
+
+
+class Version(Request, frozen=True, kw_only=True, tag="version"):
+    """Which release and protocol this is."""
+
+
+class Models(Request, frozen=True, kw_only=True, tag="models"):
+    """List the models that can be loaded by name, and the one that is."""
+
+
+class Quit(Request, frozen=True, kw_only=True, tag="quit"):
+    """Stop the process in order: streams end, files are closed."""
+
+
+# --- Replies -------------------------------------------------------------------------------------------------------
+
+
+class Done(Reply, frozen=True, kw_only=True, tag="done"):
+    """The request was carried out and there is nothing more to say."""
+
+
+class Welcome(Reply, frozen=True, kw_only=True, tag="welcome"):
+    """The answer to the first message: what the engine is and how its audio is made."""
+
+    protocol: int
+    version: str
+    instance: Annotated[int, about("Changes whenever the engine starts anew; streams of another instance are gone.")]
+    model: str
+    trained: bool
+    sample_rate: int
+    channels: int
+    frame_samples: Annotated[int, about("Samples in one codec frame.", unit="samples")]
+    max_message: Annotated[int, about("Largest message that is accepted.", unit="bytes")]
+
+
+class Opened(Reply, frozen=True, kw_only=True, tag="opened"):
+    """A stream was accepted; it starts when the streams before it allow."""
+
+    stream: StreamId
+    seed: Seed
+    waiting: Annotated[int, about("Streams that come before it.")] = 0
+
+
+class EngineStatus(Reply, frozen=True, kw_only=True, tag="engine_status"):
+    """The engine at a glance."""
+
+    state: str
+    model: str
+    trained: bool
+    device: str
+    dtype: str
+    threads: int
+    sample_rate: int
+    channels: int
+    streams_running: int
+    streams_waiting: int
+    clients: int
+    frames: Annotated[int, about("Codec frames sampled since the start.")]
+    realtime: Annotated[float, about("Audio seconds made per second of work, lately.")]
+    requests: int
+    errors: Annotated[int, about("Requests that were refused.")]
+    busy: Annotated[int, about("Requests refused because the queue was full.")]
+    memory_mb: Annotated[float, about("Memory of the process.", unit="MB")]
+    uptime: Annotated[float, about("Since the process started.", unit="s")]
+
+
+class VersionInfo(Reply, frozen=True, kw_only=True, tag="version_info"):
+    """Release and protocol."""
+
+    name: str
+    version: str
+    protocol: int
+    instance: int
+
+
+class ModelInfo(Reply, frozen=True, kw_only=True, tag="model"):
+    """One model of the catalogue."""
+
+    name: str
+    source: str
+    licence: str
+    parameters: Annotated[int, about("Weights of the language model, in millions.")]
+    trained: bool
+    loaded: bool
+    summary: str
+
+
+class ModelList(Reply, frozen=True, kw_only=True, tag="model_list"):
+    """The catalogue."""
+
+    items: list[ModelInfo]
+
+
+class StreamInfo(Reply, frozen=True, kw_only=True, tag="stream"):
+    """One stream, as a list shows it."""
+
+    stream: StreamId
+    kind: str
+    state: str
+    prompt: str
+    seed: Seed
+    seconds: Annotated[float, about("Audio made so far.", unit="s")]
+    total_seconds: Annotated[float, about("Length when done; 0 without an end.", unit="s")]
+    client: str
+
+
+class StreamList(Reply, frozen=True, kw_only=True, tag="stream_list"):
+    """The streams that wait or run."""
+
+    items: list[StreamInfo]
+
+
+class Fail(Reply, frozen=True, kw_only=True, tag="fail"):
+    """The request was refused: which kind of error, which field, what was given and what is allowed."""
+
+    code: str
+    field: str = ""
+    value: str = ""
+    allowed: str = ""
+    text: str = ""
+
+
+class Finished(Reply, frozen=True, kw_only=True, tag="finished"):
+    """A stream is over and its file is closed: the answer to the request that opened it."""
+
+    stream: StreamId
+    reason: EndReason
+    seconds: Annotated[float, about("Length of what was made.", unit="s")]
+    seed: Seed
+    path: Annotated[str, about("The take; empty when none was written.")]
+    underruns: int
+    first_sound_ms: Annotated[float, about("Request to first sample at the callback; 0 without sound.", unit="ms")]
+
+
+# --- Events --------------------------------------------------------------------------------------------------------
+
+
+class Started(Event, frozen=True, kw_only=True, tag="started"):
+    """A stream has left the queue and is being made."""
+
+    stream: StreamId
+    seed: Seed
+    model: str
+    sample_rate: int
+    channels: int
+    seconds: Annotated[float, about("Length it will have; 0 without an end.", unit="s")]
+    note: Annotated[str, about("What was done to the input that was not asked for, in words; else empty.")] = ""
+
+
+class Progress(Event, frozen=True, kw_only=True, tag="progress"):
+    """How far a stream is."""
+
+    stream: StreamId
+    seconds: Annotated[float, about("Audio made so far.", unit="s")]
+    total_seconds: Annotated[float, about("Length when done; 0 without an end.", unit="s")]
+    realtime: Annotated[float, about("Audio seconds made per second of work.")]
+
+
+class Updated(Event, frozen=True, kw_only=True, tag="updated"):
+    """A change reached a stream: from this frame on the tokens are sampled under it."""
+
+    stream: StreamId
+    frame: int
+    seconds: float
+
+
+class Missed(Event, frozen=True, kw_only=True, tag="missed"):
+    """A listener was too slow: these samples will not be sent to it."""
+
+    stream: StreamId
+    start: Annotated[int, about("First sample missed.", unit="samples", osc=False)]
+    end: Annotated[int, about("First sample after the gap.", unit="samples", osc=False)]
+
+
+class Ended(Event, frozen=True, kw_only=True, tag="ended"):
+    """A stream is over."""
+
+    stream: StreamId
+    reason: EndReason
+    samples: Annotated[int, about("Length of what was made.", unit="samples", osc=False)]
+    seconds: Annotated[float, about("Length of what was made.", unit="s")]
+    text: Annotated[str, about("Why it failed, in one line.")] = ""
+
+
+class Recipe(Event, frozen=True, kw_only=True, tag="recipe"):
+    """Everything needed to make a stream again; sent before ``ended`` and kept in the take's sidecar."""
+
+    stream: StreamId
+    request: dict[str, str | int | float | bool | None]
+    seed: Seed
+    model: str
+    fingerprint: str
+    trained: bool
+    device: str
+    dtype: str
+    engine_version: str
+    torch_version: str
+    prompt_codes: Annotated[bytes, about("Codes of the audio prompt, uint16 little-endian, codebook after codebook.")]
+    codebooks: int
+    changes: Annotated[
+        list[dict[str, str | int | float | None]],
+        about("What was changed while it ran, each with the frame it took effect at."),
+    ]
+
+
+class AudioHeader(Message, frozen=True, kw_only=True, array_like=True):
+    """Goes before each block of raw float32 samples (interleaved, little-endian)."""
+
+    stream: int
+    sequence: Annotated[int, about("Counts the blocks of a stream from 0.")]
+    position: Annotated[int, about("Sample position of the block's first sample in the stream.", unit="samples")]
+    frames: Annotated[int, about("Samples per channel in this block.")]
+    channels: int
+    sample_rate: int
+    last: Annotated[bool, about("Nothing follows this block.")] = False
+
+
+ENGINE_REQUESTS: tuple[type[Request], ...] = (
+    Generate,
+    Continue,
+    Open,
+    Update,
+    Cancel,
+    Streams,
+    Listen,
+    Unlisten,
+    Acknowledge,
+    Hello,
+    Ping,
+    Status,
+    Version,
+    Models,
+    Quit,
+)
+REPLIES: tuple[type[Reply], ...] = (
+    Done,
+    Welcome,
+    Opened,
+    EngineStatus,
+    VersionInfo,
+    ModelList,
+    StreamList,
+    Fail,
+)
+EVENTS: tuple[type[Event], ...] = (Started, Progress, Updated, Missed, Recipe, Ended)

@@ -1,0 +1,120 @@
+"""OSC packets to messages and back, with nothing trusted and nothing sent that a host could misread.
+
+What is sent uses ``i f s b`` only: the set that Pure Data, sclang, Max and TouchOSC all read. What is received may also hold
+``T F d h``, which some controllers send. Packets themselves are read and written by python-osc; its gaps (unknown type tags are
+dropped so that arguments shift, large integers silently become 64-bit) are closed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pythonosc.osc_message import OscMessage as _Parsed
+from pythonosc.osc_message import ParseError
+from pythonosc.osc_message_builder import BuildError, OscMessageBuilder
+
+from protocols.errors import ErrorCode, RequestError, shorten
+from protocols.fields import INT32_MAX
+
+Argument = int | float | str | bytes
+MAX_PACKET = 8192
+"""Largest packet that is read or sent, in bytes: macOS loses UDP packets above 9216, other stacks those above 4 kB or so."""
+MAX_DEPTH = 4
+READABLE = frozenset("ifsbTFdh")
+_BUNDLE = b"#bundle\0"
+
+
+@dataclass(frozen=True)
+class OscMessage:
+    """One message: its address and arguments."""
+
+    address: str
+    arguments: tuple[Argument, ...] = ()
+
+
+def encode(address: str, *arguments: Argument) -> bytes:
+    """Write one message, from ints within 32 bits, floats, text and bytes; booleans are sent as 0 and 1.
+
+    Raises:
+        RequestError: an argument cannot be sent, or the message is larger than `MAX_PACKET`.
+    """
+    builder = OscMessageBuilder(address=address)
+    for argument in arguments:
+        match argument:
+            case bool():
+                builder.add_arg(int(argument), "i")
+            case int():
+                if not -INT32_MAX - 1 <= argument <= INT32_MAX:
+                    raise RequestError(ErrorCode.OUT_OF_RANGE, address, argument, "32-bit integers")
+                builder.add_arg(argument, "i")
+            case float():
+                builder.add_arg(argument, "f")
+            case str():
+                builder.add_arg(argument.replace("\0", ""), "s")
+            case bytes():
+                builder.add_arg(argument, "b")
+            case _:
+                raise RequestError(ErrorCode.BAD_TYPE, address, argument, "i f s b")
+    try:
+        packet = builder.build().dgram
+    except BuildError as error:
+        raise RequestError(ErrorCode.MALFORMED, address, str(error)) from None
+    if len(packet) > MAX_PACKET:
+        raise RequestError(ErrorCode.TOO_LARGE, address, f"{len(packet)} bytes", f"at most {MAX_PACKET} bytes")
+    return bytes(packet)
+
+
+def decode(packet: bytes) -> list[OscMessage]:
+    """Read a packet: the messages in it, in order, those of bundles too (their time tags mean "now" here).
+
+    Raises:
+        RequestError: ``malformed`` or ``too_large``; nothing of the packet is used then.
+    """
+    if len(packet) > MAX_PACKET:
+        raise RequestError(ErrorCode.TOO_LARGE, "packet", f"{len(packet)} bytes", f"at most {MAX_PACKET} bytes")
+    return list(_messages(packet, 0))
+
+
+def _messages(packet: bytes, depth: int) -> Iterator[OscMessage]:
+    if depth > MAX_DEPTH:
+        raise _malformed("packet", f"bundles nested deeper than {MAX_DEPTH}")
+    if not packet.startswith(_BUNDLE):
+        yield _message(packet)
+        return
+    position = len(_BUNDLE) + 8  # the time tag
+    while position < len(packet):
+        size = int.from_bytes(packet[position : position + 4], "big")
+        position += 4
+        if size == 0 or size % 4 or position + size > len(packet):
+            raise _malformed("bundle", f"an element of {size} bytes")
+        yield from _messages(packet[position : position + size], depth + 1)
+        position += size
+
+
+def _message(packet: bytes) -> OscMessage:
+    if len(packet) % 4 or not packet.startswith(b"/"):
+        raise _malformed("packet", packet[:16])
+    address_end = packet.find(b"\0")
+    tags_start = (address_end // 4 + 1) * 4
+    tags_end = packet.find(b"\0", tags_start)
+    if address_end < 0 or (tags_start < len(packet) and tags_end < 0):
+        raise _malformed("packet", "text without an end")
+    tags = packet[tags_start:tags_end]
+    unknown = set(tags[1:].decode("latin-1")) - READABLE
+    if tags and not tags.startswith(b","):
+        raise _malformed("type tags", tags)
+    if unknown:
+        raise RequestError(ErrorCode.BAD_TYPE, "type tags", "".join(sorted(unknown)), "i f s b (and T F d h)")
+    try:
+        parsed = _Parsed(packet)
+        address, arguments = parsed.address, tuple(parsed.params)
+    except (ParseError, ValueError, UnicodeError, IndexError) as error:
+        raise _malformed("packet", str(error)) from None
+    if len(arguments) != max(0, len(tags) - 1):
+        raise _malformed("packet", f"{len(arguments)} arguments for tags {tags!r}")
+    return OscMessage(address, arguments)
+
+
+def _malformed(field: str, value: object) -> RequestError:
+    return RequestError(ErrorCode.MALFORMED, field, shorten(value), "one whole OSC message or bundle")

@@ -1,0 +1,232 @@
+"""The manners of an OSC server, without a socket: who is answered where, who listens, what is refused and counted.
+
+scsynth's and AbletonOSC's manners: ``/notify 1 [port]`` registers a listener; a request is answered by ``/done`` or ``/fail`` with
+the client's own id; ``/status`` and ``/version`` answer at ``.reply``; a setting's address without a value answers with the
+value, and pushes it to a new listener at once. Every client is answered by itself, however many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from protocols.errors import ErrorCode, RequestError
+from protocols.fields import build, fields_of
+from protocols.messages import Event, Reply, Request, Status, Version
+from protocols.osc import form
+from protocols.osc.codec import Argument, OscMessage, decode, encode
+
+MAX_LISTENERS = 32
+_BARE = ("status", "version", "quit", "ping")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Who sent a packet: its transport, its address there, and (TCP) the number of its connection."""
+
+    transport: str
+    host: str
+    port: int
+
+    def at(self, port: int) -> Peer:
+        """The same machine at another port; a TCP connection has only the one."""
+        return Peer(self.transport, self.host, port) if self.transport == "udp" else self
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who asked, under which id and address: everything an answer needs, for as long as it takes."""
+
+    peer: Peer
+    address: str
+    request_id: int
+
+
+class OscService(Protocol):
+    """What stands behind a front."""
+
+    def handle(self, request: Request, asker: Asker) -> Reply | None:
+        """Carry a request out; None means that `OscFront.done` or `OscFront.fail` follows later. May raise RequestError."""
+
+    def report(self, request: Status | Version) -> Reply:
+        """Answer ``/status`` or ``/version``."""
+
+
+class OscFront:
+    """One process's OSC side. Touched by the I/O loop's thread only.
+
+    Args:
+        root: ``engine`` or ``bridge``.
+        requests: the requests that the process serves.
+        service: what carries them out.
+        send: puts a packet on its way to a peer; never blocks and never raises.
+        settings: a request class whose fields are settings: ``/<root>/param/<name> [value]`` gets and sets each.
+        current: the settings' present values, by name.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        requests: Sequence[type[Request]],
+        service: OscService,
+        send: Callable[[Peer, bytes], None],
+        *,
+        settings: type[Request] | None = None,
+        current: Callable[[], dict[str, object]] = dict,
+    ) -> None:
+        self.root = root
+        self.addresses = form.address_space(requests)
+        self.received = 0
+        self.refused = 0
+        self._service = service
+        self._send = send
+        self._settings = settings
+        self._current = current
+        self._listeners: dict[Peer, int] = {}
+        self._answer_at: dict[Peer, Peer] = {}
+        self._next_listener = 1
+
+    def receive(self, packet: bytes, sender: Peer) -> None:
+        """Take one packet from the network: carry out what is in it and answer each message in it."""
+        try:
+            messages = decode(packet)
+        except RequestError as error:
+            self.receive_broken(error, sender)
+            return
+        for message in messages:
+            self.received += 1
+            self._dispatch(message, sender)
+
+    def receive_broken(self, error: RequestError, sender: Peer) -> None:
+        """Count and answer a packet that cannot be read."""
+        self.received += 1
+        self._refuse(Asker(self._answer_at.get(sender, sender), "", 0), error)
+
+    def done(self, asker: Asker, reply: Reply) -> None:
+        """Answer a request that was carried out."""
+        self._answer(asker.peer, form.done(asker.address, asker.request_id, reply))
+
+    def fail(self, asker: Asker, error: RequestError) -> None:
+        """Answer a request that failed after all."""
+        self._refuse(asker, error)
+
+    def publish(self, event: Event, asker: Asker | None = None) -> None:
+        """Tell an event to every listener, and to the client it concerns, each once."""
+        message = form.event(self.root, event)
+        peers = dict.fromkeys(self._listeners)
+        if asker is not None:
+            peers[asker.peer] = None
+        for peer in peers:
+            self._answer(peer, [message])
+
+    def forget(self, peer: Peer) -> None:
+        """Drop a client whose connection is closed."""
+        self._listeners.pop(peer, None)
+        self._answer_at.pop(peer, None)
+
+    @property
+    def listeners(self) -> int:
+        """How many clients are registered for events."""
+        return len(self._listeners)
+
+    def _dispatch(self, message: OscMessage, sender: Peer) -> None:
+        path, arguments = message.address, message.arguments
+        peer = self._answer_at.get(sender, sender)
+        asker = Asker(peer, path, 0)
+        verb = path.removeprefix(f"/{self.root}") if path.startswith(f"/{self.root}/") else path
+        try:
+            if verb == "/notify":
+                self._notify(arguments, sender, path)
+            elif self._settings is not None and path.startswith(f"/{self.root}/param/"):
+                self._param(path.rpartition("/")[2], arguments, asker)
+            else:
+                bare = f"/{self.root}{path}" if path[1:] in _BARE else path
+                self._request(bare, path, arguments, sender, peer)
+        except form.OscFormError as error:
+            self._refuse(Asker(peer, path, error.request_id), error)
+        except RequestError as error:
+            self._refuse(asker, error)
+
+    def _request(self, known: str, path: str, arguments: Sequence[Argument], sender: Peer, peer: Peer) -> None:
+        address = self.addresses.get(known)
+        if address is None:
+            raise RequestError(ErrorCode.UNKNOWN_ADDRESS, "address", path, ", ".join(self.addresses))
+        request_id, request, port = form.parse(address, arguments, self._current())
+        asker = Asker(peer if port is None else sender.at(port), path, request_id)
+        if isinstance(request, Status | Version):
+            report = self._service.report(request)
+            self._answer(asker.peer, [OscMessage(f"{path}.reply", form.pairs_of(report))])
+            return
+        try:
+            reply = self._service.handle(request, asker)
+        except RequestError as error:
+            self._refuse(asker, error)
+            return
+        if reply is not None:
+            self.done(asker, reply)
+
+    def _notify(self, arguments: Sequence[Argument], sender: Peer, path: str) -> None:
+        """``/notify 1 [port]`` registers, ``/notify 0 [port]`` forgets; the answer carries the listener's id."""
+        wanted = arguments[0] if arguments else 1
+        if isinstance(wanted, str | bytes) or wanted not in (0, 1):
+            raise RequestError(ErrorCode.OUT_OF_RANGE, "notify", wanted, "0 or 1")
+        port = form.port_number(arguments[1]) if len(arguments) > 1 else None
+        peer = sender if port is None else sender.at(port)
+        if wanted:
+            if peer not in self._listeners and len(self._listeners) >= MAX_LISTENERS:
+                raise RequestError(ErrorCode.BUSY, "notify", len(self._listeners), f"at most {MAX_LISTENERS} listeners")
+            if peer not in self._listeners:
+                self._listeners[peer] = self._next_listener
+                self._next_listener += 1
+            if peer != sender:
+                if len(self._answer_at) >= MAX_LISTENERS:
+                    self._answer_at.pop(next(iter(self._answer_at)))
+                self._answer_at[sender] = peer
+            self._answer(peer, [OscMessage("/done", (path, self._listeners[peer]))])
+            self._push_settings(peer)
+        else:
+            listener = self._listeners.pop(peer, 0)
+            self._answer_at = {source: target for source, target in self._answer_at.items() if target != peer}
+            self._answer(peer, [OscMessage("/done", (path, listener))])
+
+    def _param(self, name: str, arguments: Sequence[Argument], asker: Asker) -> None:
+        """``/<root>/param/<name>`` alone asks for a setting, with a value sets it; listeners hear of the change."""
+        assert self._settings is not None
+        specs = fields_of(self._settings)
+        if name not in specs:
+            raise RequestError(ErrorCode.UNKNOWN_PARAMETER, name, None, ", ".join(specs))
+        if arguments:
+            self._service.handle(build(self._settings, {name: arguments[0]}, cast=True), asker)
+            for peer in self._listeners:
+                self._push(peer, name)
+        if asker.peer not in self._listeners:
+            self._push(asker.peer, name)
+
+    def _push_settings(self, peer: Peer) -> None:
+        for name in fields_of(self._settings) if self._settings is not None else ():
+            self._push(peer, name)
+
+    def _push(self, peer: Peer, name: str) -> None:
+        value = self._current()[name]
+        assert isinstance(value, int | float | str)
+        self._answer(peer, [OscMessage(f"/{self.root}/param/{name}", (value,))])
+
+    def _refuse(self, asker: Asker, error: RequestError) -> None:
+        self.refused += 1
+        self._answer(asker.peer, [form.fail(asker.address, asker.request_id, error)])
+
+    def _answer(self, peer: Peer, messages: Iterable[OscMessage]) -> None:
+        for message in messages:
+            try:
+                packet = encode(message.address, *message.arguments)
+            except RequestError as error:
+                packet = encode("/fail", message.address, 0, str(error.code), error.text)
+            self._send(peer, packet)
+
+
+def settings_of(defaults: msgspec.Struct, settings: type[Request]) -> dict[str, object]:
+    """The fields of ``settings`` with their values in ``defaults``."""
+    return {name: getattr(defaults, name) for name in fields_of(settings)}

@@ -1,0 +1,246 @@
+"""The settings of both processes: one documented TOML file, overridden by the environment and by flags.
+
+Order of precedence, last wins: defaults, ``settings.toml`` in the user's configuration folder, environment variables
+``DAW_BRIDGE_<SECTION>_<NAME>``, flags ``--set section.name=value``.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+import platformdirs
+
+from protocols.errors import ErrorCode, RequestError
+from protocols.fields import FieldSpec, about, build, fields_of
+
+APP = "daw-bridge"
+ENVIRONMENT = "DAW_BRIDGE_"
+FILE_VARIABLE = "DAW_BRIDGE_SETTINGS"
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+Host = Annotated[
+    str, about("Address to listen on; anything but 127.0.0.1 opens the process to the network.", max_length=255)
+]
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The process that holds the model."""
+
+    model: Annotated[str, about("Model to load: a catalogue name, a folder or a hub id.", max_length=4096)] = "pocket"
+    device: Annotated[str, about("auto, cpu, cuda, cuda:1, mps …", max_length=20)] = "auto"
+    dtype: Annotated[
+        Literal["auto", "float32", "float16", "bfloat16"], about("Precision; auto is float32 on a CPU.")
+    ] = "auto"
+    threads: Annotated[
+        int, about("CPU threads of the model; 0 leaves two cores to the host and the sound.", ge=0, le=256)
+    ] = 0
+    host: Host = "127.0.0.1"
+    port: Annotated[int, about("ZeroMQ port; 0 lets the system choose.", ge=0, le=65535)] = 7770
+    osc_port: Annotated[int, about("OSC port, UDP and TCP; 0 lets the system choose.", ge=0, le=65535)] = 7771
+    max_running: Annotated[int, about("Streams that are made side by side.", ge=1, le=64)] = 4
+    max_waiting: Annotated[int, about("Streams that may wait; one more is answered busy.", ge=0, le=1024)] = 16
+
+
+class BridgeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The process beside the host: sound card, files, OSC."""
+
+    engine: Annotated[str, about("Where the engine listens (ZeroMQ).", max_length=255)] = "tcp://127.0.0.1:7770"
+    host: Host = "127.0.0.1"
+    osc_port: Annotated[int, about("OSC port, UDP and TCP; 0 lets the system choose.", ge=0, le=65535)] = 7772
+    output: Annotated[
+        str, about("Sound card by name; empty for the default; none plays into files only.", max_length=200)
+    ] = ""
+    block: Annotated[
+        int, about("Block of the audio callback; 0 lets the card choose.", unit="samples", ge=0, le=8192)
+    ] = 0
+    latency: Annotated[Literal["low", "high"], about("What to ask of the sound card.")] = "low"
+    fade_ms: Annotated[float, about("Fade at start, stop and gaps.", unit="ms", ge=0, le=100)] = 5.0
+    prebuffer_ms: Annotated[
+        float, about("Audio that must be ready before a stream sounds.", unit="ms", ge=0, le=5000)
+    ] = 60.0
+
+
+class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where audio is read and written."""
+
+    takes: Annotated[str, about("Folder for results; empty for daw-bridge in the music folder.", max_length=4096)] = ""
+    allowed: Annotated[
+        list[str], about("Folders that hosts may name files in; empty for home, temporary and takes folders.")
+    ] = []
+    max_region_s: Annotated[float, about("Longest region that is read.", unit="s", ge=1, le=3600)] = 120.0
+
+    @property
+    def takes_folder(self) -> Path:
+        """Where results go."""
+        return Path(self.takes).expanduser() if self.takes else Path(platformdirs.user_music_dir()) / APP
+
+    @property
+    def allowed_folders(self) -> list[Path]:
+        """Where files may be read."""
+        if self.allowed:
+            return [*(Path(folder).expanduser() for folder in self.allowed), self.takes_folder]
+        import tempfile
+
+        return [Path.home(), Path(tempfile.gettempdir()), self.takes_folder]
+
+
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is logged, and how; logs go to the standard error stream."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], about("Least severity that is logged.")] = "info"
+    format: Annotated[Literal["auto", "console", "json"], about("auto: colours on a terminal, JSON elsewhere.")] = (
+        "auto"
+    )
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings of both processes."""
+
+    engine: EngineSettings = EngineSettings()
+    bridge: BridgeSettings = BridgeSettings()
+    files: FileSettings = FileSettings()
+    log: LogSettings = LogSettings()
+
+
+SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "engine": EngineSettings,
+    "bridge": BridgeSettings,
+    "files": FileSettings,
+    "log": LogSettings,
+}
+
+
+def settings_path() -> Path:
+    """The file that is read: ``$DAW_BRIDGE_SETTINGS``, or ``settings.toml`` in the user's configuration folder."""
+    given = os.environ.get(FILE_VARIABLE)
+    return Path(given) if given else Path(platformdirs.user_config_dir(APP)) / "settings.toml"
+
+
+def load_settings(
+    flags: Iterable[str] = (),
+    *,
+    path: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read the settings: file, then environment, then flags of the form ``section.name=value``.
+
+    Raises:
+        RequestError: an unknown section or name, a value of the wrong type or out of range, a file that is not TOML.
+    """
+    values = _from_file(path if path is not None else settings_path())
+    _merge(values, _from_environment(os.environ if environment is None else environment))
+    _merge(values, _from_flags(flags))
+    return Settings(
+        engine=_section("engine", EngineSettings, values),
+        bridge=_section("bridge", BridgeSettings, values),
+        files=_section("files", FileSettings, values),
+        log=_section("log", LogSettings, values),
+    )
+
+
+def template() -> str:
+    """The documented settings file with every default, ready to be edited."""
+    lines = ["# Settings of daw-bridge. Every line is a default: take the # away and change the value.", ""]
+    for name, section in SECTIONS.items():
+        lines += [f"# {(section.__doc__ or '').strip()}", f"[{name}]"]
+        for spec in fields_of(section).values():
+            lines += [f"# {spec.meaning} ({spec.allowed})", f"# {spec.name} = {_toml(spec.default)}", ""]
+    return "\n".join(lines)
+
+
+def _section(name: str, kind: type[S], values: Mapping[str, dict[str, Any]]) -> S:
+    try:
+        return build(kind, values[name])
+    except RequestError as error:
+        raise RequestError(error.code, f"{name}.{error.field}", error.value, error.allowed) from None
+
+
+def _from_file(path: Path) -> dict[str, dict[str, Any]]:
+    values: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return values
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(ErrorCode.MALFORMED, "settings file", str(path), str(error)) from None
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RequestError(ErrorCode.MALFORMED, "settings file", str(path), f"TOML: {error}") from None
+    for name, section in found.items():
+        if name not in SECTIONS or not isinstance(section, dict):
+            raise RequestError(ErrorCode.UNKNOWN_PARAMETER, f"[{name}]", str(path), ", ".join(SECTIONS))
+        values[name] = {key: _widen(value, fields_of(SECTIONS[name]).get(key)) for key, value in section.items()}
+    return values
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for name, section in SECTIONS.items():
+        for spec in fields_of(section).values():
+            text = environment.get(f"{ENVIRONMENT}{name}_{spec.name}".upper())
+            if text is not None:
+                found.setdefault(name, {})[spec.name] = _parse(text, spec)
+    return found
+
+
+def _from_flags(flags: Iterable[str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for flag in flags:
+        path, equals, text = flag.partition("=")
+        section, dot, name = path.strip().partition(".")
+        if not (equals and dot) or section not in SECTIONS:
+            raise RequestError(
+                ErrorCode.MALFORMED, "--set", flag, f"section.name=value; sections: {', '.join(SECTIONS)}"
+            )
+        spec = fields_of(SECTIONS[section]).get(name)
+        if spec is None:
+            allowed = ", ".join(fields_of(SECTIONS[section]))
+            raise RequestError(ErrorCode.UNKNOWN_PARAMETER, f"{section}.{name}", text, allowed)
+        found.setdefault(section, {})[name] = _parse(text.strip(), spec)
+    return found
+
+
+def _merge(values: dict[str, dict[str, Any]], more: dict[str, dict[str, Any]]) -> None:
+    for name, section in more.items():
+        values[name].update(section)
+
+
+def _parse(text: str, spec: FieldSpec) -> Any:
+    """A value from text; what cannot be read stays text, and the field's own check refuses it by name."""
+    try:
+        match spec.kind:
+            case "int":
+                return int(text)
+            case "float":
+                return float(text)
+            case "bool":
+                return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
+            case "list":
+                return [part for part in text.split(os.pathsep) if part]
+    except (ValueError, KeyError):
+        pass
+    return text
+
+
+def _widen(value: Any, spec: FieldSpec | None) -> Any:
+    """TOML writes 5 where 5.0 is meant."""
+    is_int = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if is_int and spec is not None and spec.kind == "float" else value
+
+
+def _toml(value: Any) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case list():
+            return "[" + ", ".join(_toml(item) for item in value) + "]"
+        case str():
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return str(value)
