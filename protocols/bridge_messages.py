@@ -243,6 +243,14 @@ class Progressed(Event, frozen=True, kw_only=True, tag="progress"):
     played: Annotated[float, about("Audio played so far.", unit="s")]
 
 
+class Saved(Event, frozen=True, kw_only=True, tag="saved"):
+    """A take is on disk, whole, with its sidecar beside it."""
+
+    stream: StreamId
+    path: str
+    seconds: Annotated[float, about("Length of the take.", unit="s")]
+
+
 class EngineState(Event, frozen=True, kw_only=True, tag="engine"):
     """The engine came, or was lost."""
 
@@ -277,4 +285,4 @@ BRIDGE_REQUESTS: tuple[type[Request], ...] = (
     BridgeVersion,
     BridgeQuit,
 )
-BRIDGE_EVENTS: tuple[type[Event], ...] = (Queued, Sounding, Progressed, EngineState, DeviceState)
+BRIDGE_EVENTS: tuple[type[Event], ...] = (Queued, Sounding, Progressed, Saved, EngineState, DeviceState)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     import socket
 
     import zmq
+
+_log = logging.getLogger(__name__)
 
 _BURST = 64
 _YIELD_SHARE = 3
@@ -75,12 +78,17 @@ class IoLoop:
             ready = dict(self._poller.poll(self._timeout_ms()))
             began = time.monotonic()
             self._drain_wake()
-            self._run_calls()
+            self.run_pending()
             busiest = max((self._read(key) for key in ready), default=0)
             self._run_timers()
             if busiest >= _BURST and not self._stopping:
                 time.sleep(min(_YIELD_SHARE * (time.monotonic() - began), _MAX_YIELD_S))
-        self._run_calls()
+        self.run_pending()
+
+    def run_pending(self) -> None:
+        """Make the calls that wait, once; after `run` has returned, for what other threads said while they stopped."""
+        for _ in range(len(self._calls)):
+            self._guard(self._calls.popleft())
 
     def close(self) -> None:
         """Release the loop's own sockets, after `run` has returned."""
@@ -103,20 +111,32 @@ class IoLoop:
             while len(self._wake_in.recv(4096)) == 4096:
                 pass
 
-    def _run_calls(self) -> None:
-        for _ in range(len(self._calls)):
-            self._calls.popleft()()
-
     def _read(self, key: Any) -> int:
         read = self._readers.get(key)
-        return read(_BURST) if read is not None else 0
+        handled = 0
+
+        def handle() -> None:
+            nonlocal handled
+            if read is not None:
+                handled = read(_BURST)
+
+        self._guard(handle)
+        return handled
+
+    @staticmethod
+    def _guard(call: Callable[[], None]) -> None:
+        """A fault in one call is told and stays there: the loop serves everybody else."""
+        try:
+            call()
+        except Exception:
+            _log.exception("a call on the I/O loop failed")
 
     def _run_timers(self) -> None:
         now = time.monotonic()
         for timer in self._timers:
             if now >= timer.due:
                 timer.due = now + timer.seconds
-                timer.call()
+                self._guard(timer.call)
 
 
 class _Timer:

@@ -1,6 +1,6 @@
 """What can be asked of the engine and what it answers: every request, reply and event, each written once.
 
-From these classes come the ZeroMQ form (`protocols.wire`), the OSC addresses (`protocols.registry`), the reference page
+From these classes come the ZeroMQ form (`protocols.wire`), the OSC addresses (`protocols.osc.form`), the reference page
 (`protocols.reference`) and the help of the command line. A parameter is added here and nowhere else.
 """
 

@@ -23,7 +23,7 @@ import msgspec
 
 from protocols.errors import ErrorCode, RequestError, shorten
 from protocols.fields import INT32_MAX, build
-from protocols.messages import ENGINE_REQUESTS, EVENTS, REPLIES, AudioHeader, Event, Fail, Reply, Request
+from protocols.messages import ENGINE_REQUESTS, EVENTS, REPLIES, AudioHeader, Ended, Event, Fail, Recipe, Reply, Request
 
 REQUEST, REPLY, EVENT, AUDIO = b"Q", b"R", b"E", b"A"
 MAX_MESSAGE = 32 * 2**20
@@ -131,6 +131,11 @@ def decode_answer(frames: Sequence[bytes]) -> tuple[int, Reply | Event] | tuple[
     except (msgspec.MsgspecError, ValueError, TypeError, KeyError) as error:
         raise RequestError(ErrorCode.MALFORMED, "message", str(error)) from None
     raise RequestError(ErrorCode.MALFORMED, "message", f"{len(frames)} frames of kind {shorten(frames[0])}")
+
+
+def sidecar_of(recipe: Recipe, ended: Ended) -> dict[str, Any]:
+    """What is kept beside a take so that it can be made again; bytes are written as base64."""
+    return {**msgspec.to_builtins(recipe), "reason": ended.reason}
 
 
 def _request(values: dict[Any, Any]) -> Request:

@@ -15,7 +15,7 @@ import msgspec
 
 from protocols.errors import ErrorCode, RequestError
 from protocols.fields import build, fields_of
-from protocols.messages import Event, Reply, Request, Status, Version
+from protocols.messages import Event, Reply, Request, Sampling, Status, Version
 from protocols.osc import form
 from protocols.osc.codec import Argument, OscMessage, decode, encode
 
@@ -154,7 +154,8 @@ class OscFront:
         address = self.addresses.get(known)
         if address is None:
             raise RequestError(ErrorCode.UNKNOWN_ADDRESS, "address", path, ", ".join(self.addresses))
-        request_id, request, port = form.parse(address, arguments, self._current())
+        defaults = self._current() if issubclass(address.request, Sampling) else {}
+        request_id, request, port = form.parse(address, arguments, defaults)
         asker = Asker(peer if port is None else sender.at(port), path, request_id)
         if isinstance(request, Status | Version):
             report = self._service.report(request)

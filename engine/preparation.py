@@ -1,0 +1,189 @@
+"""From a request to a stream that can run: text and audio encoded beside the model's thread, so that nobody waits for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TypeVar
+
+import numpy as np
+import structlog
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.checkpoints.bundle import ModelBundle
+from engine.runtime.codec import Codec
+from engine.runtime.lm import Condition
+from engine.runtime.sampler import FrameSampler
+from engine.runtime.sampling import SamplingSettings
+from engine.stream import Change, EngineStream
+from protocols.errors import ErrorCode, RequestError
+from protocols.messages import StreamRequest
+from protocols.units import seconds_to_frames, seconds_to_samples
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+DECODE_CONTEXT_FRAMES = 100
+"""How many frames of an audio prompt the decoder hears before the first new sample (2 s): its memory is no longer than that."""
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """What a request asks for, read and checked: the preparation's input.
+
+    Attributes:
+        audio: the prompt's sound ``[channels, samples]`` at the model's rate, or None.
+        codes: the prompt's codes ``[codebooks, frames]`` in place of sound, or None.
+        duration: of the new material in seconds, None without an end.
+        script: changes to come, with the frame of each.
+    """
+
+    stream: int
+    request: StreamRequest
+    seed: int
+    duration: float | None
+    audio: NDArray[np.float32] | None = None
+    codes: NDArray[np.int64] | None = None
+    script: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True)
+class PreparedStream:
+    """A stream that can run, and what its sidecar needs."""
+
+    stream: EngineStream
+    prompt_codes: bytes
+    note: str
+
+
+class Preparation:
+    """One thread that turns plans into streams, in order. Its queue is bounded by the service's admission.
+
+    Threads: `submit`, `encode`, `start` and `stop` from any thread; ``answer`` callbacks are called on this thread.
+
+    Args:
+        bundle: the model.
+        codec: its codec, ready to stream.
+        threads: CPU threads it may use beside the model's own.
+    """
+
+    def __init__(self, bundle: ModelBundle, codec: Codec, *, threads: int = 1) -> None:
+        self._bundle = bundle
+        self._codec = codec
+        self._threads = threads
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="preparation", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, seconds: float) -> None:
+        """Leave after the jobs that wait, and wait for that at most ``seconds``."""
+        self._jobs.put(None)
+        self._thread.join(seconds)
+
+    def submit(self, plan: StreamPlan, answer: Callable[[PreparedStream | RequestError], None]) -> None:
+        """Prepare a stream and hand it, or the error, to ``answer``."""
+        self._jobs.put(lambda: answer(self._guarded(lambda: self.prepare(plan))))
+
+    def encode(self, change: Change, answer: Callable[[Change | RequestError], None]) -> None:
+        """Encode a change's prompt and hand the change to ``answer``."""
+        self._jobs.put(lambda: answer(self._guarded(lambda: self.condition(change))))
+
+    def prepare(self, plan: StreamPlan) -> PreparedStream:
+        """Build the stream of a plan (on the caller's thread).
+
+        Raises:
+            RequestError: the prompt cannot be encoded.
+        """
+        bundle, request = self._bundle, plan.request
+        prompt, note = self._prompt(plan)
+        prompt_frames = 0 if prompt is None else prompt.shape[-1]
+        new_frames = None if plan.duration is None else seconds_to_frames(plan.duration, bundle.frame_rate)
+        sampler = FrameSampler(
+            bundle.lm,
+            [self._condition(request.prompt)],
+            SamplingSettings(request.temperature, request.top_k, request.top_p, request.guidance),
+            total_frames=None if new_frames is None else prompt_frames + new_frames,
+            prompt=None if prompt is None else prompt[None],
+            window_frames=bundle.window_frames,
+            stride_frames=bundle.stride_frames,
+            seed=plan.seed,
+        )
+        decoder = self._codec.stream()
+        stream = EngineStream(
+            id=plan.stream,
+            sampler=sampler,
+            decoder=decoder,
+            sample_rate=bundle.sample_rate,
+            frame_samples=bundle.hop_length,
+            total_samples=None if plan.duration is None else seconds_to_samples(plan.duration, bundle.sample_rate),
+            lead_samples=seconds_to_samples(request.lead, bundle.sample_rate),
+            changes=[self.condition(change) for change in plan.script],
+            prompt_frames=prompt_frames,
+        )
+        codes = b""
+        if prompt is not None:
+            context = prompt[:, -DECODE_CONTEXT_FRAMES:]
+            stream.skip_samples = context.shape[-1] * bundle.hop_length - decoder.decode(context).shape[-1]
+            codes = prompt.cpu().numpy().astype("<u2").tobytes()
+        return PreparedStream(stream, codes, note)
+
+    def condition(self, change: Change) -> Change:
+        """The change with its prompt encoded, when it has one."""
+        if change.prompt is None:
+            return change
+        return Change(
+            frame=change.frame, prompt=change.prompt, condition=self._condition(change.prompt), **change.sampling
+        )
+
+    def _condition(self, prompt: str) -> Condition:
+        text = self._bundle.text.encode(prompt)
+        return self._bundle.lm.condition(None if text.is_null else text.hidden)
+
+    def _prompt(self, plan: StreamPlan) -> tuple[Tensor | None, str]:
+        """The codes that the stream goes on from, and a note when not all of what was given could be used."""
+        bundle = self._bundle
+        most = bundle.window_frames - bundle.stride_frames
+        if plan.codes is not None:
+            codes = torch.from_numpy(plan.codes)
+        elif plan.audio is not None:
+            codes = self._codec.encode(torch.from_numpy(self._whole_frames(plan.audio)).to(bundle.device))
+        else:
+            return None, ""
+        if codes.shape[-1] <= most:
+            return codes, ""
+        seconds = float(most / bundle.frame_rate)
+        return codes[:, -most:], f"the model hears the last {seconds:g} s of the audio prompt"
+
+    def _whole_frames(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The end of the sound, cut or padded where it begins, so that its last frame is full and the seam is not silence.
+
+        Only as much as the model can hear is encoded, and a little more, so that it knows what came before.
+        """
+        hop = self._bundle.hop_length
+        most = self._bundle.window_frames - self._bundle.stride_frames + DECODE_CONTEXT_FRAMES
+        if audio.shape[-1] < hop:
+            return np.pad(audio, ((0, 0), (hop - audio.shape[-1], 0)))
+        frames = min(audio.shape[-1] // hop, most)
+        return np.ascontiguousarray(audio[:, -frames * hop :])
+
+    def _guarded(self, work: Callable[[], T]) -> T | RequestError:
+        try:
+            with torch.inference_mode():
+                return work()
+        except RequestError as error:
+            return error
+        except Exception as error:
+            log.exception("preparation failed")
+            return RequestError(ErrorCode.INTERNAL, "request", f"{type(error).__name__}: {error}")
+
+    def _run(self) -> None:
+        torch.set_num_threads(self._threads)
+        while (job := self._jobs.get()) is not None:
+            job()

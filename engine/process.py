@@ -1,0 +1,142 @@
+"""The engine process: load the model once, serve until told to stop, leave in order."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+
+import structlog
+import torch
+import zmq
+
+from engine.checkpoints import load_model
+from engine.preparation import Preparation, StreamPlan
+from engine.runtime.codec import Codec
+from engine.scheduler import Scheduler, Stop
+from engine.service import Service
+from engine.stream import EngineEvent
+from engine.transports.osc_front import EngineOsc
+from engine.transports.zmq_front import ZmqFront
+from protocols.lifetime import announce, stop_on_signals, stop_with_parent
+from protocols.loop import IoLoop
+from protocols.messages import Generate
+from protocols.settings import Settings
+
+log = structlog.get_logger()
+
+_STOP_S = 5.0
+_WARM_UP_S = 0.6
+
+
+def model_threads(wanted: int, cores: int | None = None) -> int:
+    """How many CPU threads the model gets: as wanted, or all cores but two, which belong to the host and the sound."""
+    available = cores if cores is not None else len(_usable_cores())
+    return wanted if wanted else max(1, available - 2)
+
+
+def _usable_cores() -> list[int]:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return list(affinity(0)) if affinity is not None else list(range(os.cpu_count() or 1))
+
+
+class EngineProcess:
+    """Everything that runs in the engine, put together. `run` serves on the caller's thread until `stop`."""
+
+    def __init__(self, settings: Settings) -> None:
+        began = time.monotonic()
+        self._settings = settings
+        threads = model_threads(settings.engine.threads)
+        torch.set_num_threads(threads)
+        # A thread that waits for the interpreter asks for it back this often: the default of 5 ms is a quarter of a frame.
+        sys.setswitchinterval(0.0005)
+        self.bundle = load_model(settings.engine.model, device=settings.engine.device, dtype=settings.engine.dtype)
+        self._loop = IoLoop()
+        self._scheduler = Scheduler(
+            self._take_event,
+            max_running=settings.engine.max_running,
+            prepare_thread=lambda: torch.set_num_threads(threads),
+        )
+        codec = Codec(self.bundle.encodec, self.bundle.channels, self.bundle.device, self.bundle.dtype)
+        self._preparation = Preparation(self.bundle, codec)
+        self._service = Service(
+            self.bundle, settings, self._scheduler, self._preparation, self._loop.call_soon, self.stop
+        )
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
+        self._zmq = ZmqFront(self._loop, self._context, self._service, settings.engine.host, settings.engine.port)
+        self._osc = EngineOsc(self._loop, self._service, settings)
+        self._warm_up()
+        log.info(
+            "engine ready",
+            model=self.bundle.name,
+            trained=self.bundle.trained,
+            device=str(self.bundle.device),
+            threads=threads,
+            port=self._zmq.port,
+            osc_port=self._osc.port,
+            seconds=round(time.monotonic() - began, 2),
+        )
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The ports that are served."""
+        return {"port": self._zmq.port, "osc_port": self._osc.port}
+
+    def run(self) -> None:
+        """Serve until `stop`; then end the streams and close the sockets."""
+        # Everything that lives as long as the process is taken out of the collector's sight; what the frame loop makes is
+        # freed by counting references, and cycles are collected by the scheduler when it has nothing else to do.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        self._preparation.start()
+        self._scheduler.start()
+        try:
+            self._loop.run()
+        finally:
+            self._shut_down()
+
+    def stop(self) -> None:
+        """Leave `run`. Any thread, and signal handlers."""
+        self._loop.stop()
+
+    def _take_event(self, event: EngineEvent) -> None:
+        self._service.take_event(event)
+
+    def _warm_up(self) -> None:
+        """Make a little sound that nobody hears, so that the first request does not pay for allocations and kernels."""
+        plan = StreamPlan(stream=0, request=Generate(prompt="warm up"), seed=0, duration=_WARM_UP_S)
+        stream = self._preparation.prepare(plan).stream
+        while not stream.sampler.done:
+            stream.advance()
+
+    def _shut_down(self) -> None:
+        self._scheduler.post(Stop())
+        self._preparation.stop(_STOP_S)
+        if not self._scheduler.join(_STOP_S):
+            log.warning("the model's thread did not stop in time")
+        self._loop.run_pending()
+        self._osc.close()
+        self._zmq.close()
+        self._loop.close()
+        self._context.term()
+        gc.enable()
+        log.info("engine stopped")
+
+
+def run_engine(settings: Settings, *, announced: bool = False, with_parent: bool = False) -> None:
+    """Run the engine until it is told to stop (a signal, ``/quit``).
+
+    Args:
+        settings: of both processes.
+        announced: print one JSON line with the ports once requests are served.
+        with_parent: leave when the standard input ends.
+    """
+    process = EngineProcess(settings)
+    stop_on_signals(process.stop)
+    if with_parent:
+        stop_with_parent(process.stop)
+    if announced:
+        announce("engine", process.ports)
+    process.run()

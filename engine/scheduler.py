@@ -1,0 +1,216 @@
+"""The model's thread: which stream gets the next piece of work, and what reaches it from outside between two pieces."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+import structlog
+
+from engine.stream import Change, EngineEvent, EngineStream, StreamEnded, StreamProgress, StreamStarted
+from protocols.messages import EndReason
+
+log = structlog.get_logger()
+
+_PROGRESS_S = 0.25
+_IDLE_S = 0.5
+_COLLECT_STEPS = 512
+
+
+@dataclass(frozen=True)
+class Start:
+    """Take a stream in; it waits while as many as may run do run."""
+
+    stream: EngineStream
+
+
+@dataclass(frozen=True)
+class Alter:
+    """Change a stream."""
+
+    stream: int
+    change: Change
+
+
+@dataclass(frozen=True)
+class Take:
+    """The owner of a stream has taken its audio up to this sample."""
+
+    stream: int
+    position: int
+
+
+@dataclass(frozen=True)
+class End:
+    """End a stream before its time."""
+
+    stream: int
+    reason: EndReason
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End all streams and leave the thread."""
+
+
+Command = Start | Alter | Take | End | Stop
+
+
+class SchedulerStats:
+    """Counters that the model's thread writes and others read; each is one plain value, so no lock is needed."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.waiting = 0
+        self.frames = 0
+        self.realtime = 0.0
+
+
+class Scheduler:
+    """Runs streams side by side on one thread: the one whose listener would run dry first comes first.
+
+    Threads: `post`, `start` and `join` may be called from any thread; everything else is the model thread's own. Events leave
+    through ``emit``, which must neither block nor raise.
+
+    Args:
+        emit: takes each event.
+        max_running: how many streams are made side by side; others wait in order.
+        prepare_thread: called once on the model's thread before its first step (thread counts, warm-up).
+    """
+
+    def __init__(
+        self,
+        emit: Callable[[EngineEvent], None],
+        *,
+        max_running: int,
+        prepare_thread: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.stats = SchedulerStats()
+        self._emit = emit
+        self._max_running = max_running
+        self._prepare_thread = prepare_thread
+        self._inbox: SimpleQueue[Command] = SimpleQueue()
+        self._running: dict[int, EngineStream] = {}
+        self._waiting: deque[EngineStream] = deque()
+        self._told: dict[int, float] = {}
+        self._stopping = False
+        self._steps = 0
+        self._thread = threading.Thread(target=self.run, name="model", daemon=True)
+
+    def start(self) -> None:
+        """Start the model's thread."""
+        self._thread.start()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the thread to end after a `Stop`; False when it has not within ``seconds``."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def post(self, command: Command) -> None:
+        """Hand a command over; it takes effect before the next step."""
+        self._inbox.put(command)
+
+    def run(self) -> None:
+        """Serve until a `Stop` (the thread's body; tests call `step` themselves)."""
+        self._prepare_thread()
+        while not self._stopping:
+            self.step()
+
+    def step(self, wait_seconds: float = _IDLE_S) -> None:
+        """Carry out what has been posted, then give the most urgent stream one piece of work; wait when there is none."""
+        stream = self._most_urgent()
+        self._take_commands(0.0 if stream is not None else wait_seconds)
+        self._fill()
+        stream = self._most_urgent()
+        if stream is not None:
+            self._advance(stream)
+
+    def _take_commands(self, wait_seconds: float) -> None:
+        try:
+            if wait_seconds > 0 and self._inbox.empty():
+                gc.collect()  # nothing to do: the time for the collector, which is off while frames are made
+                self._carry_out(self._inbox.get(timeout=wait_seconds))
+            while True:
+                self._carry_out(self._inbox.get_nowait())
+        except Empty:
+            pass
+
+    def _carry_out(self, command: Command) -> None:
+        match command:
+            case Start(stream):
+                self._waiting.append(stream)
+                self.stats.waiting = len(self._waiting)
+            case Alter(number, change):
+                stream_found = self._find(number)
+                if stream_found is not None:
+                    stream_found.add_change(change)
+            case Take(number, position):
+                stream_found = self._find(number)
+                if stream_found is not None:
+                    stream_found.taken = max(stream_found.taken, min(position, stream_found.samples_out))
+            case End(number, reason):
+                self._end(number, reason)
+            case Stop():
+                for number in [*self._running, *(stream.id for stream in self._waiting)]:
+                    self._end(number, "stopping")
+                self._stopping = True
+
+    def _find(self, number: int) -> EngineStream | None:
+        if number in self._running:
+            return self._running[number]
+        return next((stream for stream in self._waiting if stream.id == number), None)
+
+    def _fill(self) -> None:
+        while self._waiting and len(self._running) < self._max_running:
+            stream = self._waiting.popleft()
+            self._running[stream.id] = stream
+            self._emit(StreamStarted(stream.id))
+        self.stats.running, self.stats.waiting = len(self._running), len(self._waiting)
+
+    def _most_urgent(self) -> EngineStream | None:
+        ready = [stream for stream in self._running.values() if stream.has_room]
+        return min(ready, key=lambda stream: stream.ahead, default=None)
+
+    def _advance(self, stream: EngineStream) -> None:
+        frames_before = stream.sampler.frames_done
+        began = time.perf_counter()
+        try:
+            events = stream.advance()
+        except Exception as error:  # a fault stays in its room: this stream ends, the others go on
+            log.exception("stream failed", stream=stream.id)
+            self._end(stream.id, "failed", f"{type(error).__name__}: {error}"[:200])
+            return
+        self._count(stream, stream.sampler.frames_done - frames_before, time.perf_counter() - began)
+        for event in events:
+            self._emit(event)
+            if isinstance(event, StreamEnded):
+                self._running.pop(stream.id, None)
+                self._told.pop(stream.id, None)
+        now = time.monotonic()
+        if stream.id in self._running and now - self._told.get(stream.id, 0.0) >= _PROGRESS_S:
+            self._told[stream.id] = now
+            self._emit(StreamProgress(stream.id, stream.samples_out, stream.realtime))
+
+    def _count(self, stream: EngineStream, frames: int, seconds: float) -> None:
+        self.stats.frames += frames
+        if frames:
+            made = frames * stream.frame_samples / stream.sample_rate
+            recent = made / max(seconds, 1e-9)
+            self.stats.realtime = recent if not self.stats.realtime else 0.98 * self.stats.realtime + 0.02 * recent
+        self._steps += 1
+        if self._steps % _COLLECT_STEPS == 0:
+            gc.collect(1)  # the younger objects only: well under a millisecond, at a time of our choosing
+
+    def _end(self, number: int, reason: EndReason, text: str = "") -> None:
+        stream = self._find(number)
+        if stream is None:
+            return
+        self._running.pop(number, None)
+        self._told.pop(number, None)
+        self._waiting = deque(waiting for waiting in self._waiting if waiting.id != number)
+        self._emit(StreamEnded(number, reason, stream.samples_out, text))

@@ -1,0 +1,207 @@
+"""Everything the engine makes is a stream: codec frames sampled one after the other, decoded to sound as they appear."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.runtime.codec import StreamingDecoder
+from engine.runtime.lm import Condition
+from engine.runtime.sampler import FrameSampler
+from protocols.messages import EndReason
+
+_CHUNK_FRAMES = (1, 1, 2, 4, 8)
+"""How many frames are decoded at once: few at first, for the first sound, then more, which costs less per frame."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of a running stream; what is None stays as it is."""
+
+    frame: int = 0
+    prompt: str | None = None
+    condition: Condition | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    guidance: float | None = None
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The sampling settings that change, by name."""
+        values = {name: getattr(self, name) for name in ("temperature", "top_k", "top_p", "guidance")}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def record(self) -> dict[str, str | int | float | None]:
+        """The change as a sidecar keeps it."""
+        return {"frame": self.frame, "prompt": self.prompt, **self.sampling}
+
+
+@dataclass(frozen=True)
+class AudioBlock:
+    """Decoded sound on its way out: float32 [samples, channels], and where it stands in the stream."""
+
+    stream: int
+    sequence: int
+    position: int
+    samples: NDArray[np.float32]
+    last: bool
+
+
+@dataclass(frozen=True)
+class StreamStarted:
+    """A stream left the queue."""
+
+    stream: int
+
+
+@dataclass(frozen=True)
+class StreamProgress:
+    """How far a stream is: samples made and the audio seconds made per second of work."""
+
+    stream: int
+    samples: int
+    realtime: float
+
+
+@dataclass(frozen=True)
+class StreamChanged:
+    """A change reached a stream at this frame of new material."""
+
+    stream: int
+    change: Change
+
+
+@dataclass(frozen=True)
+class StreamEnded:
+    """A stream is over."""
+
+    stream: int
+    reason: EndReason
+    samples: int
+    text: str = ""
+
+
+EngineEvent = AudioBlock | StreamStarted | StreamProgress | StreamChanged | StreamEnded
+
+
+@dataclass
+class EngineStream:
+    """One stream while it is made. Built by the preparation thread, then touched by the model's thread only.
+
+    Attributes:
+        sampler: what samples its frames.
+        decoder: what decodes them; it has heard the audio prompt already, so that the first sample follows from it.
+        sample_rate: of the sound, in Hz.
+        frame_samples: samples in a codec frame.
+        total_samples: length when done, None without an end; the last frame is cut there.
+        lead_samples: how far it may run ahead of what its owner has taken.
+        changes: changes to come, by frame.
+        prompt_frames: frames of the audio prompt, which the sampler counts and the stream does not.
+        skip_samples: what the decoder still holds of the audio prompt; it is not part of the stream.
+    """
+
+    id: int
+    sampler: FrameSampler
+    decoder: StreamingDecoder
+    sample_rate: int
+    frame_samples: int
+    total_samples: int | None
+    lead_samples: int
+    changes: list[Change] = field(default_factory=list)
+    prompt_frames: int = 0
+    skip_samples: int = 0
+
+    samples_out: int = 0
+    taken: int = 0
+    work_seconds: float = 0.0
+    _sequence: int = 0
+    _codes: list[Tensor] = field(default_factory=list)
+    _codes_frames: int = 0
+
+    @property
+    def frames(self) -> int:
+        """Frames of new material that were sampled."""
+        return self.sampler.frames_done - self.prompt_frames
+
+    @property
+    def ahead(self) -> float:
+        """How long its owner could go on playing without it, in seconds: the scheduler serves the smallest first."""
+        return (self.samples_out - self.taken) / self.sample_rate
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it may run further ahead of its owner."""
+        return self.samples_out - self.taken < self.lead_samples
+
+    @property
+    def realtime(self) -> float:
+        """Audio seconds made per second of work."""
+        return self.samples_out / self.sample_rate / self.work_seconds if self.work_seconds else 0.0
+
+    def add_change(self, change: Change) -> None:
+        """Take a change for the frame it names, or for the next frame when that has passed."""
+        frame = max(change.frame, self.frames)
+        self.changes.append(dataclasses.replace(change, frame=frame))
+        self.changes.sort(key=lambda waiting: waiting.frame)
+
+    def advance(self) -> list[EngineEvent]:
+        """Do one bounded piece of work (a piece of pre-fill, or one step) and return what came of it."""
+        began = time.perf_counter()
+        events: list[EngineEvent] = [StreamChanged(self.id, change) for change in self._apply_changes()]
+        codes = self.sampler.advance()
+        if codes is not None and codes.shape[-1]:
+            self._codes.append(codes[0])
+            self._codes_frames += codes.shape[-1]
+        if self._codes_frames >= self._chunk_frames or self.sampler.done:
+            block = self._decode()
+            if block is not None:
+                events.append(block)
+        self.work_seconds += time.perf_counter() - began
+        if self.sampler.done:
+            events.append(StreamEnded(self.id, "done", self.samples_out))
+        return events
+
+    @property
+    def _chunk_frames(self) -> int:
+        return _CHUNK_FRAMES[min(self._sequence, len(_CHUNK_FRAMES) - 1)]
+
+    def _apply_changes(self) -> list[Change]:
+        applied = []
+        while self.changes and self.changes[0].frame <= self.frames:
+            change = self.changes.pop(0)
+            if change.sampling:
+                self.sampler.settings = dataclasses.replace(self.sampler.settings, **change.sampling)
+            if change.condition is not None:
+                self.sampler.set_condition(0, change.condition)
+            applied.append(change)
+        return applied
+
+    def _decode(self) -> AudioBlock | None:
+        """Decode the frames that wait; None while the codec's look-ahead holds everything back."""
+        pieces = [self.decoder.decode(torch.cat(self._codes, dim=-1))] if self._codes else []
+        self._codes.clear()
+        self._codes_frames = 0
+        if self.sampler.done:
+            pieces.append(self.decoder.flush())
+        audio = torch.cat(pieces, dim=-1)
+        if self.skip_samples:
+            skipped = min(self.skip_samples, audio.shape[-1])
+            audio = audio[:, skipped:]
+            self.skip_samples -= skipped
+        if self.total_samples is not None:
+            audio = audio[:, : self.total_samples - self.samples_out]
+        if not audio.shape[-1] and not self.sampler.done:
+            return None
+        samples = np.ascontiguousarray(audio.T.float().cpu().numpy())
+        block = AudioBlock(self.id, self._sequence, self.samples_out, samples, last=self.sampler.done)
+        self._sequence += 1
+        self.samples_out += len(samples)
+        return block

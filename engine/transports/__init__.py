@@ -1,0 +1,1 @@
+"""The engine's sockets: ZeroMQ and OSC over the same service. Thin: what they carry is decided elsewhere."""

@@ -1,0 +1,229 @@
+"""The engine over OSC: for clients that have no bridge. Audio changes hands as a file, so each request ends in a take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import numpy as np
+
+from audio_files.recorder import TakeRecorder
+from audio_files.takes import Take, TakeWriter
+from engine.service import Service
+from protocols.errors import ErrorCode, RequestError
+from protocols.loop import IoLoop
+from protocols.messages import (
+    ENGINE_REQUESTS,
+    Acknowledge,
+    AudioHeader,
+    Continue,
+    Ended,
+    Event,
+    Finished,
+    Generate,
+    Opened,
+    Progress,
+    Recipe,
+    Reply,
+    Request,
+    Started,
+    Status,
+    StreamRequest,
+    Updated,
+    Version,
+)
+from protocols.osc.front import Asker, OscFront
+from protocols.osc.port import OscPort
+from protocols.settings import Settings
+from protocols.wire import sidecar_of
+
+_PUMP_S = 0.02
+_TOLD = (Started, Progress, Updated, Ended)
+
+
+class _TakeOwner:
+    """The owner of a stream that was asked for over OSC: it writes the take and answers when the file is there."""
+
+    def __init__(self, osc: EngineOsc, asker: Asker, request: StreamRequest) -> None:
+        self.stream = 0
+        self._osc = osc
+        self._asker = asker
+        self._request = request
+        self._recorder: TakeRecorder | None = None
+        self._recipe: Recipe | None = None
+        self._ended: Ended | None = None
+        self._acknowledged = 0
+
+    @property
+    def name(self) -> str:
+        """Shown in lists."""
+        return f"osc-{self._asker.peer.host}:{self._asker.peer.port}"
+
+    def event(self, event: Event) -> None:
+        """Keep what the sidecar needs, pass on what the client wants to know."""
+        match event:
+            case Recipe():
+                self._recipe = event
+            case Ended():
+                self._ended = event
+                self._osc.front.publish(event, self._asker)
+                self.pump()
+            case _ if isinstance(event, _TOLD):
+                self._osc.front.publish(event, self._asker)
+
+    def audio(self, header: AudioHeader, samples: memoryview) -> bool:
+        """Write a block."""
+        block = np.frombuffer(samples, np.float32).reshape(header.frames, header.channels)
+        try:
+            if self._recorder is None:
+                folder = self._osc.takes_folder
+                name = self._request.prompt or "engine"
+                self._recorder = TakeRecorder(
+                    TakeWriter(folder, name, sample_rate=header.sample_rate, channels=header.channels)
+                )
+            self._recorder.push(block)
+        except RequestError as error:
+            self._fail(error)
+            return True
+        self.pump()
+        return True
+
+    def pump(self) -> None:
+        """Hand blocks to the disk, acknowledge them, and close the take once the stream is over."""
+        if self._recorder is not None:
+            try:
+                self._recorder.pump()
+            except RequestError as error:
+                self._fail(error)
+                return
+            if self._recorder.position > self._acknowledged and self._ended is None:
+                self._acknowledged = self._recorder.position
+                self._osc.acknowledge(self, self._acknowledged)
+        if self._ended is not None and (self._recorder is None or self._recorder.idle):
+            self._finish(self._ended)
+
+    def _finish(self, ended: Ended) -> None:
+        self._osc.forget(self)
+        if self._recorder is None or self._recipe is None or not ended.samples:
+            self.abandon()
+            self._answer(ended, "")
+            return
+        future = self._recorder.finish(sidecar_of(self._recipe, ended))
+        future.add_done_callback(lambda done: self._osc.call_soon(lambda: self._closed(ended, done)))
+
+    def _closed(self, ended: Ended, future: Future[Take]) -> None:
+        error = future.exception()
+        if error is None:
+            self._answer(ended, str(future.result().path))
+        elif isinstance(error, RequestError):
+            self._osc.front.fail(self._asker, error)
+        else:
+            self._osc.front.fail(self._asker, RequestError(ErrorCode.INTERNAL, "take", str(error)))
+
+    def _answer(self, ended: Ended, path: str) -> None:
+        if ended.reason == "failed":
+            self._osc.front.fail(self._asker, RequestError(ErrorCode.INTERNAL, "stream", ended.text))
+            return
+        seed = self._recipe.seed if self._recipe is not None else self._request.seed
+        self._osc.front.done(
+            self._asker,
+            Finished(
+                stream=ended.stream,
+                reason=ended.reason,
+                seconds=ended.seconds,
+                seed=seed,
+                path=path,
+                underruns=0,
+                first_sound_ms=0.0,
+            ),
+        )
+
+    def _fail(self, error: RequestError) -> None:
+        """The disk failed: the stream ends, and the client is told why."""
+        self._osc.forget(self)
+        self.abandon()
+        self._osc.front.fail(self._asker, error)
+        self._osc.lose(self)
+
+    def abandon(self) -> None:
+        """Drop what was recorded."""
+        if self._recorder is not None:
+            self._recorder.abandon()
+            self._recorder = None
+
+
+class _Visitor:
+    """An OSC client that asks about streams without owning one."""
+
+    name = "osc"
+
+    def event(self, event: Event) -> None:
+        """Nothing is sent to a visitor: it hears events by ``/notify``."""
+
+    def audio(self, header: AudioHeader, samples: memoryview) -> bool:
+        """OSC carries no audio."""
+        return True
+
+
+class EngineOsc:
+    """The engine's OSC server. For the I/O loop's thread only.
+
+    Args:
+        loop: where the sockets are served.
+        service: what carries requests out.
+        settings: of both processes.
+    """
+
+    def __init__(self, loop: IoLoop, service: Service, settings: Settings) -> None:
+        self.takes_folder = settings.files.takes_folder
+        self.call_soon: Callable[[Callable[[], None]], None] = loop.call_soon
+        self._service = service
+        self._visitor = _Visitor()
+        self._owners: dict[int, _TakeOwner] = {}
+        self._port = OscPort(loop, settings.engine.host, settings.engine.osc_port)
+        self.port = self._port.port
+        self.front = OscFront("engine", ENGINE_REQUESTS, self, self._port.send)
+        self._port.serve(self.front)
+        loop.call_every(_PUMP_S, self._pump)
+
+    def handle(self, request: Request, asker: Asker) -> Reply | None:
+        """Carry a request out; one that opens a stream is answered when its take is written."""
+        match request:
+            case Generate() | Continue():
+                owner = _TakeOwner(self, asker, request)
+                opened = self._service.handle(request, owner)
+                assert isinstance(opened, Opened)
+                owner.stream = opened.stream
+                self._owners[opened.stream] = owner
+                return None
+            case _ if getattr(request, "stream", None) == 0:
+                for owner in list(self._owners.values()):
+                    self._service.handle(request, owner)
+                return self._service.handle(request, self._visitor)
+        return self._service.handle(request, self._visitor)
+
+    def report(self, request: Status | Version) -> Reply:
+        """Answer ``/status`` or ``/version``."""
+        return self._service.status() if isinstance(request, Status) else self._service.version()
+
+    def acknowledge(self, owner: _TakeOwner, position: int) -> None:
+        """Let a stream run on."""
+        self._service.handle(Acknowledge(stream=owner.stream, position=position), owner)
+
+    def forget(self, owner: _TakeOwner) -> None:
+        """A stream is over."""
+        self._owners.pop(owner.stream, None)
+
+    def lose(self, owner: _TakeOwner) -> None:
+        """A take cannot be written: end its stream."""
+        self._service.client_lost(owner)
+
+    def close(self) -> None:
+        """Close the sockets; takes that are not finished are dropped."""
+        for owner in list(self._owners.values()):
+            owner.abandon()
+        self._port.close()
+
+    def _pump(self) -> None:
+        for owner in list(self._owners.values()):
+            owner.pump()
