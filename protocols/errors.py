@@ -6,30 +6,38 @@ from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """Why a request was refused. The value is what travels over OSC and ZeroMQ."""
+    """Why a request was refused. The value is what travels over OSC and ZeroMQ; `meaning` is for the reference page."""
 
-    BAD_TYPE = "bad_type"
-    OUT_OF_RANGE = "out_of_range"
-    MISSING = "missing"
-    UNKNOWN_ADDRESS = "unknown_address"
-    UNKNOWN_PARAMETER = "unknown_parameter"
-    UNKNOWN_MODEL = "unknown_model"
-    UNKNOWN_STREAM = "unknown_stream"
-    UNKNOWN_DEVICE = "unknown_device"
-    NOT_FOUND = "not_found"
-    NOT_ALLOWED = "not_allowed"
-    NOT_AUDIO = "not_audio"
-    NOT_MIDI = "not_midi"
-    EMPTY = "empty"
-    TOO_LONG = "too_long"
-    TOO_LARGE = "too_large"
-    MALFORMED = "malformed"
-    HANDSHAKE = "handshake"
-    VERSION = "version"
-    BUSY = "busy"
-    ENGINE_LOST = "engine_lost"
-    UNSUPPORTED = "unsupported"
-    INTERNAL = "internal"
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> ErrorCode:
+        code = str.__new__(cls, value)
+        code._value_ = value
+        code.meaning = meaning
+        return code
+
+    BAD_TYPE = "bad_type", "A value is of the wrong kind, such as text where a number is meant."
+    OUT_OF_RANGE = "out_of_range", "A value is outside its range, or not one of the choices."
+    MISSING = "missing", "A parameter that is needed was left out, or a name came without its value."
+    UNKNOWN_ADDRESS = "unknown_address", "There is no such OSC address or request."
+    UNKNOWN_PARAMETER = "unknown_parameter", "The request has no parameter of this name."
+    UNKNOWN_MODEL = "unknown_model", "No model has this name."
+    UNKNOWN_STREAM = "unknown_stream", "No stream has this number; it may be over already."
+    UNKNOWN_DEVICE = "unknown_device", "No sound card or computing device has this name."
+    NOT_FOUND = "not_found", "A file or folder does not exist."
+    NOT_ALLOWED = "not_allowed", "A file is outside the allowed folders, or there is no permission for what was asked."
+    NOT_AUDIO = "not_audio", "The file is not an audio file that can be read."
+    NOT_MIDI = "not_midi", "The file is not a standard MIDI file."
+    EMPTY = "empty", "There is nothing in it: no sound, no notes."
+    TOO_LONG = "too_long", "A text, a region, a clip or a list is longer than allowed."
+    TOO_LARGE = "too_large", "A message or a file has more bytes than allowed."
+    MALFORMED = "malformed", "A message, a text or a file is damaged or not in its format."
+    HANDSHAKE = "handshake", "A ZeroMQ client asked for something before its hello."
+    VERSION = "version", "The client speaks another version of the protocol."
+    BUSY = "busy", "Too much is under way, or the port is taken; try again later."
+    ENGINE_LOST = "engine_lost", "The bridge has no engine at the moment; it goes on looking for one."
+    UNSUPPORTED = "unsupported", "It is valid, but this model, file type, device or machine cannot do it."
+    INTERNAL = "internal", "A fault of ours; the log of the process tells more."
 
 
 class RequestError(Exception):
@@ -66,5 +74,8 @@ def shorten(value: object, limit: int = 80) -> str:
     """Write a value in at most ``limit`` characters, on one line; None becomes the empty string."""
     if value is None:
         return ""
-    text = " ".join((value if isinstance(value, str) else repr(value)).split())
+    try:
+        text = " ".join((value if isinstance(value, str) else repr(value)).split())
+    except ValueError:  # Python refuses to write an integer of thousands of digits
+        text = f"a {type(value).__name__} that is too long to write"
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from msgspec import inspect
 
-from protocols.errors import ErrorCode, RequestError
+from protocols.errors import ErrorCode, RequestError, shorten
 
 Kind = Literal["int", "float", "str", "bool", "list"]
 M = TypeVar("M", bound=msgspec.Struct)
@@ -62,11 +62,13 @@ class FieldSpec:
             return f"text of at most {self.max_length} characters" if self.max_length else "text"
         noun = "a whole number" if self.kind == "int" else "a number"
         unit = f" {self.unit}" if self.unit else ""
-        low, high = (None if bound is None else f"{bound:g}" for bound in (self.minimum, self.maximum))
+        low, high = (None if bound is None else plain(bound) for bound in (self.minimum, self.maximum))
         if low is not None and high is not None:
             return f"{noun} from {low} to {high}{unit}"
         if low is not None:
             return f"{noun} of at least {low}{unit}"
+        if high is not None:
+            return f"{noun} of at most {high}{unit}"
         return f"{noun}{unit}"
 
     def check(self, value: Any, *, cast: bool = False) -> Any:
@@ -112,10 +114,14 @@ class FieldSpec:
     def _check_number(self, value: Any, cast: bool) -> int | float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.error(ErrorCode.BAD_TYPE, value)
-        if not math.isfinite(value):
+        try:
+            exact = float(value)
+        except OverflowError:  # an integer beyond every float
+            raise self.error(ErrorCode.OUT_OF_RANGE, value) from None
+        if not math.isfinite(exact):
             raise self.error(ErrorCode.OUT_OF_RANGE, value)
         if self.kind == "float":
-            number: int | float = float(value)
+            number: int | float = exact
         elif isinstance(value, int):
             number = value
         elif cast:
@@ -157,9 +163,13 @@ def build(message: type[M], values: Mapping[str, Any], *, cast: bool = False) ->
 
 
 def shortened(name: object) -> str:
-    """A field name as it came in, safe to print."""
-    text = name if isinstance(name, str) else repr(name)
-    return text[:40]
+    """A field name as it came in, safe to print: on one line, of at most 40 characters."""
+    return shorten(name, 40)
+
+
+def plain(number: float) -> str:
+    """A bound as people write it: ``2147483647`` and ``0.05``, never ``2.14748e+09``."""
+    return str(number) if isinstance(number, int) else f"{number:.15g}"
 
 
 def _spec(field: inspect.Field) -> FieldSpec:

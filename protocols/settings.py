@@ -60,7 +60,7 @@ class BridgeSettings(msgspec.Struct, frozen=True, kw_only=True):
         int, about("Block of the audio callback; 0 lets the card choose.", unit="samples", ge=0, le=8192)
     ] = 0
     latency: Annotated[Literal["low", "high"], about("What to ask of the sound card.")] = "low"
-    fade_ms: Annotated[float, about("Fade at start, stop and gaps.", unit="ms", ge=0, le=100)] = 5.0
+    fade_ms: Annotated[float, about("Fade at start, stop and gaps.", unit="ms", ge=0.5, le=100)] = 5.0
     prebuffer_ms: Annotated[
         float, about("Audio that must be ready before a stream sounds.", unit="ms", ge=0, le=5000)
     ] = 60.0
@@ -171,12 +171,12 @@ def _from_file(path: Path) -> dict[str, dict[str, Any]]:
         raise RequestError(ErrorCode.MALFORMED, "settings file", str(path), str(error)) from None
     try:
         found = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what tomllib lets through
         raise RequestError(ErrorCode.MALFORMED, "settings file", str(path), f"TOML: {error}") from None
     for name, section in found.items():
         if name not in SECTIONS or not isinstance(section, dict):
             raise RequestError(ErrorCode.UNKNOWN_PARAMETER, f"[{name}]", str(path), ", ".join(SECTIONS))
-        values[name] = {key: _widen(value, fields_of(SECTIONS[name]).get(key)) for key, value in section.items()}
+        values[name] = dict(section)
     return values
 
 
@@ -227,12 +227,6 @@ def _parse(text: str, spec: FieldSpec) -> Any:
     except (ValueError, KeyError):
         pass
     return text
-
-
-def _widen(value: Any, spec: FieldSpec | None) -> Any:
-    """TOML writes 5 where 5.0 is meant."""
-    is_int = isinstance(value, int) and not isinstance(value, bool)
-    return float(value) if is_int and spec is not None and spec.kind == "float" else value
 
 
 def _toml(value: Any) -> str:

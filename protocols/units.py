@@ -20,7 +20,7 @@ def seconds_to_frames(seconds: float | Fraction, frame_rate: Fraction) -> int:
 
 def seconds_to_samples(seconds: float | Fraction, sample_rate: int) -> int:
     """The sample nearest to a moment; a half rounds up."""
-    return int(as_fraction(seconds) * sample_rate + Fraction(1, 2))
+    return (as_fraction(seconds) * sample_rate + Fraction(1, 2)) // 1
 
 
 def samples_to_seconds(samples: int, sample_rate: int) -> Fraction:

@@ -79,7 +79,7 @@ def decode_request(frames: Sequence[bytes]) -> IncomingRequest:
     if not (isinstance(content, list) and len(content) == 2 and isinstance(content[1], dict)):
         raise WireError(RequestError(ErrorCode.MALFORMED, "message", content, "msgpack [id, request]"), 0)
     request_id, values = content
-    if not (isinstance(request_id, int) and 0 <= request_id <= INT32_MAX):
+    if not _is_id(request_id):
         raise WireError(RequestError(ErrorCode.BAD_TYPE, "id", request_id, f"a whole number to {INT32_MAX}"), 0)
     try:
         return IncomingRequest(request_id, _request(values), frames[2] if len(frames) == 3 else b"")
@@ -119,8 +119,9 @@ def decode_answer(frames: Sequence[bytes]) -> tuple[int, Reply | Event] | tuple[
     Raises:
         RequestError: ``malformed`` when it is none of these.
     """
+    kind = frames[0] if frames else b""
     try:
-        match frames[0], len(frames):
+        match kind, len(frames):
             case (b"A", 3):
                 return _header_decoder.decode(frames[1]), memoryview(frames[2])
             case (b"R", 2):
@@ -128,9 +129,9 @@ def decode_answer(frames: Sequence[bytes]) -> tuple[int, Reply | Event] | tuple[
                 return int(request_id), _answer(values)
             case (b"E", 2):
                 return 0, _answer(msgspec.msgpack.decode(frames[1]))
-    except (msgspec.MsgspecError, ValueError, TypeError, KeyError) as error:
+    except (msgspec.MsgspecError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise RequestError(ErrorCode.MALFORMED, "message", str(error)) from None
-    raise RequestError(ErrorCode.MALFORMED, "message", f"{len(frames)} frames of kind {shorten(frames[0])}")
+    raise RequestError(ErrorCode.MALFORMED, "message", f"{len(frames)} frames of kind {shorten(kind[:8])}")
 
 
 def sidecar_of(recipe: Recipe, ended: Ended) -> dict[str, Any]:
@@ -154,6 +155,10 @@ def _peek_id(frames: Sequence[bytes]) -> int:
     """The id of a request that is too large to be read whole, if its first kilobytes hold one."""
     try:
         content = msgspec.msgpack.decode(frames[1]) if len(frames) > 1 and len(frames[1]) < 2**16 else None
-        return int(content[0]) if isinstance(content, list) else 0
-    except (msgspec.DecodeError, ValueError, TypeError, IndexError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 0
+    return content[0] if isinstance(content, list) and content and _is_id(content[0]) else 0
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= INT32_MAX

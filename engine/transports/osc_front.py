@@ -7,8 +7,8 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from audio_files.recorder import TakeRecorder
-from audio_files.takes import Take, TakeWriter
+from audio_files.recorder import TakeRecorder, record_take
+from audio_files.takes import Take
 from engine.service import Service
 from protocols.errors import ErrorCode, RequestError
 from protocols.loop import IoLoop
@@ -76,10 +76,9 @@ class _TakeOwner:
         block = np.frombuffer(samples, np.float32).reshape(header.frames, header.channels)
         try:
             if self._recorder is None:
-                folder = self._osc.takes_folder
                 name = self._request.prompt or "engine"
-                self._recorder = TakeRecorder(
-                    TakeWriter(folder, name, sample_rate=header.sample_rate, channels=header.channels)
+                self._recorder = record_take(
+                    self._osc.takes_folder, name, sample_rate=header.sample_rate, channels=header.channels
                 )
             self._recorder.push(block)
         except RequestError as error:

@@ -2,13 +2,15 @@
 
 What is sent uses ``i f s b`` only: the set that Pure Data, sclang, Max and TouchOSC all read. What is received may also hold
 ``T F d h``, which some controllers send. Packets themselves are read and written by python-osc; its gaps (unknown type tags are
-dropped so that arguments shift, large integers silently become 64-bit) are closed here.
+dropped so that arguments shift, large integers silently become 64-bit, a float or blob that was cut off is made up) are closed here.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from pythonosc.osc_message import OscMessage as _Parsed
 from pythonosc.osc_message import ParseError
@@ -21,8 +23,12 @@ Argument = int | float | str | bytes
 MAX_PACKET = 8192
 """Largest packet that is read or sent, in bytes: macOS loses UDP packets above 9216, other stacks those above 4 kB or so."""
 MAX_DEPTH = 4
+MAX_MESSAGES = 64
+"""Most messages in one packet: each of them costs an answer, and a bundle of empty ones would cost a thousand."""
 READABLE = frozenset("ifsbTFdh")
 _BUNDLE = b"#bundle\0"
+_BUNDLE_HEAD = len(_BUNDLE) + 8  # the time tag
+_FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ def encode(address: str, *arguments: Argument) -> bytes:
                     raise RequestError(ErrorCode.OUT_OF_RANGE, address, argument, "32-bit integers")
                 builder.add_arg(argument, "i")
             case float():
+                if math.isfinite(argument) and abs(argument) > _FLOAT32_MAX:
+                    raise RequestError(ErrorCode.OUT_OF_RANGE, address, argument, "32-bit floats")
                 builder.add_arg(argument, "f")
             case str():
                 builder.add_arg(argument.replace("\0", ""), "s")
@@ -73,7 +81,10 @@ def decode(packet: bytes) -> list[OscMessage]:
     """
     if len(packet) > MAX_PACKET:
         raise RequestError(ErrorCode.TOO_LARGE, "packet", f"{len(packet)} bytes", f"at most {MAX_PACKET} bytes")
-    return list(_messages(packet, 0))
+    messages = list(islice(_messages(packet, 0), MAX_MESSAGES + 1))
+    if len(messages) > MAX_MESSAGES:
+        raise RequestError(ErrorCode.TOO_LONG, "bundle", None, f"at most {MAX_MESSAGES} messages")
+    return messages
 
 
 def _messages(packet: bytes, depth: int) -> Iterator[OscMessage]:
@@ -82,7 +93,9 @@ def _messages(packet: bytes, depth: int) -> Iterator[OscMessage]:
     if not packet.startswith(_BUNDLE):
         yield _message(packet)
         return
-    position = len(_BUNDLE) + 8  # the time tag
+    if len(packet) < _BUNDLE_HEAD:
+        raise _malformed("bundle", "no time tag")
+    position = _BUNDLE_HEAD
     while position < len(packet):
         size = int.from_bytes(packet[position : position + 4], "big")
         position += 4
@@ -109,11 +122,29 @@ def _message(packet: bytes) -> OscMessage:
     try:
         parsed = _Parsed(packet)
         address, arguments = parsed.address, tuple(parsed.params)
-    except (ParseError, ValueError, UnicodeError, IndexError) as error:
+    except (ParseError, ValueError) as error:
         raise _malformed("packet", str(error)) from None
     if len(arguments) != max(0, len(tags) - 1):
         raise _malformed("packet", f"{len(arguments)} arguments for tags {tags!r}")
+    arguments_start = tags_start + _padded(len(tags) + 1) if tags else tags_start
+    needed = sum(_size(tag, argument) for tag, argument in zip(tags[1:].decode(), arguments, strict=True))
+    if len(packet) - arguments_start != needed:
+        raise _malformed("packet", f"{len(packet) - arguments_start} bytes for tags {tags!r}")
     return OscMessage(address, arguments)
+
+
+def _size(tag: str, argument: Argument) -> int:
+    """How many bytes an argument takes in a packet."""
+    match argument:
+        case str():
+            return _padded(len(argument.encode()) + 1)
+        case bytes():
+            return 4 + _padded(len(argument))
+    return {"i": 4, "f": 4, "d": 8, "h": 8}.get(tag, 0)  # T and F are their own tags
+
+
+def _padded(size: int) -> int:
+    return -(-size // 4) * 4
 
 
 def _malformed(field: str, value: object) -> RequestError:

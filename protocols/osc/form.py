@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from protocols.errors import ErrorCode, RequestError
+from protocols.errors import ErrorCode, RequestError, shorten
 from protocols.fields import INT32_MAX, FieldSpec, build, fields_of, shortened
 from protocols.messages import Acknowledge, Event, Hello, Listen, Open, Reply, Request, Unlisten
 from protocols.osc.codec import Argument, OscMessage
@@ -53,11 +53,15 @@ class OscRequest:
 
 
 class OscFormError(RequestError):
-    """A request that could not be read; ``request_id`` is what its answer must carry (0 when unknown)."""
+    """A request that could not be read; ``request_id`` is what its answer must carry (0 when unknown).
 
-    def __init__(self, error: RequestError, request_id: int) -> None:
+    ``reply_port`` is where the sender wants that answer, None when it did not say.
+    """
+
+    def __init__(self, error: RequestError, request_id: int, reply_port: int | None = None) -> None:
         super().__init__(error.code, error.field, error.value, error.allowed)
         self.request_id = request_id
+        self.reply_port = reply_port
 
 
 def address_space(requests: Sequence[type[Request]]) -> dict[str, Address]:
@@ -86,17 +90,18 @@ def parse(
         defaults: values for parameters that the message leaves out, where the request has them.
 
     Raises:
-        OscFormError: which parameter is wrong, and the id to answer to.
+        OscFormError: which parameter is wrong, and the id and port to answer to.
     """
     request_id, rest = _split_id(address, arguments)
+    port = None
     try:
+        port = _reply_port(address, rest)
         values = _named_values(address, rest)
-        port = values.pop(REPLY_PORT, None)
         known = fields_of(address.request)
         merged = {name: value for name, value in (defaults or {}).items() if name in known} | values
-        return request_id, build(address.request, merged, cast=True), port_number(port)
+        return request_id, build(address.request, merged, cast=True), port
     except RequestError as error:
-        raise OscFormError(error, request_id) from None
+        raise OscFormError(error, request_id, port) from None
 
 
 def done(address: str, request_id: int, reply: Reply) -> Iterator[OscMessage]:
@@ -112,7 +117,7 @@ def done(address: str, request_id: int, reply: Reply) -> Iterator[OscMessage]:
 
 def fail(address: str, request_id: int, error: RequestError) -> OscMessage:
     """The message that refuses a request: ``/fail address id code text``."""
-    return OscMessage("/fail", (address, request_id, str(error.code), error.text))
+    return OscMessage("/fail", (shorten(address), request_id, str(error.code), error.text))
 
 
 def event(root: str, message: Event) -> OscMessage:
@@ -139,17 +144,26 @@ def _sendable(value: int | float | str | bool) -> Argument:
 
 
 def _split_id(address: Address, arguments: Sequence[Argument]) -> tuple[int, Sequence[Argument]]:
-    first = arguments[0] if arguments else None
     wanted = len(address.positional)
-    starts_with_text = wanted > 0 and address.positional[0].kind == "str"
-    if first is None or (isinstance(first, str) and (starts_with_text or wanted == 0)):
+    if not arguments:
         return 0, arguments
-    if not starts_with_text and len(arguments) == wanted > 0:
+    first = arguments[0]
+    if wanted and address.positional[0].kind == "str":
+        without_id = isinstance(first, str)
+    else:  # after the positional numbers comes nothing, or a parameter's name
+        without_id = len(arguments) == wanted or (len(arguments) > wanted and isinstance(arguments[wanted], str))
+    if without_id:
         return 0, arguments
     if isinstance(first, bool) or not isinstance(first, int | float) or not 0 <= first <= INT32_MAX:
         error = RequestError(ErrorCode.BAD_TYPE, "id", first, f"a whole number from 0 to {INT32_MAX}")
         raise OscFormError(error, 0)
     return int(first), arguments[1:]
+
+
+def _reply_port(address: Address, arguments: Sequence[Argument]) -> int | None:
+    """Where the answer is wanted, read before anything else: a refusal must arrive there too."""
+    pairs = arguments[len(address.positional) :]
+    return port_number(dict(zip(pairs[::2], pairs[1::2], strict=False)).get(REPLY_PORT))
 
 
 def _named_values(address: Address, arguments: Sequence[Argument]) -> dict[str, object]:
@@ -163,7 +177,9 @@ def _named_values(address: Address, arguments: Sequence[Argument]) -> dict[str, 
         raise RequestError(ErrorCode.MISSING, shortened(pairs[-1]), None, "a value after each parameter's name")
     allowed = {spec.name for spec in address.named}
     for name, value in zip(pairs[::2], pairs[1::2], strict=True):
-        if not isinstance(name, str) or name not in allowed | {REPLY_PORT}:
+        if name == REPLY_PORT:
+            continue
+        if not isinstance(name, str) or name not in allowed:
             raise RequestError(
                 ErrorCode.UNKNOWN_PARAMETER, shortened(name), value, ", ".join(sorted(allowed)) or "none"
             )

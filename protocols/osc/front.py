@@ -7,6 +7,7 @@ value, and pushes it to a new listener at once. Every client is answered by itse
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,13 +20,16 @@ from protocols.messages import Event, Reply, Request, Sampling, Status, Version
 from protocols.osc import form
 from protocols.osc.codec import Argument, OscMessage, decode, encode
 
+_log = logging.getLogger(__name__)
+
 MAX_LISTENERS = 32
 _BARE = ("status", "version", "quit", "ping")
+_ANSWERS = ("/done", "/fail")
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Who sent a packet: its transport, its address there, and (TCP) the number of its connection."""
+    """Who sent a packet: its transport, ``udp`` or ``tcp``, and its address there."""
 
     transport: str
     host: str
@@ -134,6 +138,11 @@ class OscFront:
 
     def _dispatch(self, message: OscMessage, sender: Peer) -> None:
         path, arguments = message.address, message.arguments
+        if (
+            path in _ANSWERS
+        ):  # ours, or another server's, sent to a wrong port: to answer an answer would go on for ever
+            self.refused += 1
+            return
         peer = self._answer_at.get(sender, sender)
         asker = Asker(peer, path, 0)
         verb = path.removeprefix(f"/{self.root}") if path.startswith(f"/{self.root}/") else path
@@ -141,14 +150,15 @@ class OscFront:
             if verb == "/notify":
                 self._notify(arguments, sender, path)
             elif self._settings is not None and path.startswith(f"/{self.root}/param/"):
-                self._param(path.rpartition("/")[2], arguments, asker)
+                self._param(path.removeprefix(f"/{self.root}/param/"), arguments, asker)
             else:
                 bare = f"/{self.root}{path}" if path[1:] in _BARE else path
                 self._request(bare, path, arguments, sender, peer)
         except form.OscFormError as error:
-            self._refuse(Asker(peer, path, error.request_id), error)
-        except RequestError as error:
-            self._refuse(asker, error)
+            at = peer if error.reply_port is None else sender.at(error.reply_port)
+            self._refuse(Asker(at, path, error.request_id), error)
+        except Exception as error:  # a fault in one message must not leave its sender waiting
+            self._refuse(asker, _refusal(error))
 
     def _request(self, known: str, path: str, arguments: Sequence[Argument], sender: Peer, peer: Peer) -> None:
         address = self.addresses.get(known)
@@ -157,17 +167,19 @@ class OscFront:
         defaults = self._current() if issubclass(address.request, Sampling) else {}
         request_id, request, port = form.parse(address, arguments, defaults)
         asker = Asker(peer if port is None else sender.at(port), path, request_id)
-        if isinstance(request, Status | Version):
-            report = self._service.report(request)
-            self._answer(asker.peer, [OscMessage(f"{path}.reply", form.pairs_of(report))])
-            return
         try:
+            if isinstance(request, Status | Version):
+                report = self._service.report(request)
+                self._answer(asker.peer, [OscMessage(f"{path}.reply", form.pairs_of(report))])
+                return
             reply = self._service.handle(request, asker)
-        except RequestError as error:
-            self._refuse(asker, error)
+        except Exception as error:
+            self._refuse(asker, _refusal(error))
             return
         if reply is not None:
             self.done(asker, reply)
+        if self._settings is not None and isinstance(request, self._settings):
+            self._tell_settings([name for name in fields_of(self._settings) if getattr(request, name) is not None])
 
     def _notify(self, arguments: Sequence[Argument], sender: Peer, path: str) -> None:
         """``/notify 1 [port]`` registers, ``/notify 0 [port]`` forgets; the answer carries the listener's id."""
@@ -175,7 +187,7 @@ class OscFront:
         if isinstance(wanted, str | bytes) or wanted not in (0, 1):
             raise RequestError(ErrorCode.OUT_OF_RANGE, "notify", wanted, "0 or 1")
         port = form.port_number(arguments[1]) if len(arguments) > 1 else None
-        peer = sender if port is None else sender.at(port)
+        peer = self._answer_at.get(sender, sender) if port is None else sender.at(port)
         if wanted:
             if peer not in self._listeners and len(self._listeners) >= MAX_LISTENERS:
                 raise RequestError(ErrorCode.BUSY, "notify", len(self._listeners), f"at most {MAX_LISTENERS} listeners")
@@ -183,7 +195,7 @@ class OscFront:
                 self._listeners[peer] = self._next_listener
                 self._next_listener += 1
             if peer != sender:
-                if len(self._answer_at) >= MAX_LISTENERS:
+                if sender not in self._answer_at and len(self._answer_at) >= MAX_LISTENERS:
                     self._answer_at.pop(next(iter(self._answer_at)))
                 self._answer_at[sender] = peer
             self._answer(peer, [OscMessage("/done", (path, self._listeners[peer]))])
@@ -201,10 +213,14 @@ class OscFront:
             raise RequestError(ErrorCode.UNKNOWN_PARAMETER, name, None, ", ".join(specs))
         if arguments:
             self._service.handle(build(self._settings, {name: arguments[0]}, cast=True), asker)
-            for peer in self._listeners:
-                self._push(peer, name)
+            self._tell_settings([name])
         if asker.peer not in self._listeners:
             self._push(asker.peer, name)
+
+    def _tell_settings(self, names: Sequence[str]) -> None:
+        for peer in list(self._listeners):  # one that is gone is forgotten while it is told
+            for name in names:
+                self._push(peer, name)
 
     def _push_settings(self, peer: Peer) -> None:
         for name in fields_of(self._settings) if self._settings is not None else ():
@@ -226,6 +242,14 @@ class OscFront:
             except RequestError as error:
                 packet = encode("/fail", message.address, 0, str(error.code), error.text)
             self._send(peer, packet)
+
+
+def _refusal(error: Exception) -> RequestError:
+    """What the client is told of an error; one that is no fault of the client's is logged."""
+    if isinstance(error, RequestError):
+        return error
+    _log.error("a message failed", exc_info=error)
+    return RequestError(ErrorCode.INTERNAL, "message", f"{type(error).__name__}: {error}")
 
 
 def settings_of(defaults: msgspec.Struct, settings: type[Request]) -> dict[str, object]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS = 16
 _UDP_BUFFER = 4 * 2**20
 _UDP_READ = 65535
+_TCP_READ = 4096
 
 
 class OscPort:
@@ -34,6 +35,7 @@ class OscPort:
     def __init__(self, loop: IoLoop, host: str, port: int, *, tcp: bool = True) -> None:
         import socket
 
+        self._socket = socket
         self._loop = loop
         self._front: OscFront | None = None
         self._connections: dict[Peer, tuple[socket.socket, Deframer]] = {}
@@ -109,6 +111,7 @@ class OscPort:
             connection.close()
             return 1
         connection.setblocking(False)
+        connection.setsockopt(self._socket.IPPROTO_TCP, self._socket.TCP_NODELAY, 1)  # answers are small and wanted now
         peer = Peer("tcp", host, port)
         self._connections[peer] = (connection, Deframer())
         self._loop.add_reader(connection, lambda limit: self._read_tcp(peer))
@@ -118,7 +121,7 @@ class OscPort:
         assert self._front is not None
         connection, deframer = self._connections[peer]
         try:
-            data = connection.recv(_UDP_READ)
+            data = connection.recv(_TCP_READ)
             packets = deframer.feed(data) if data else []
         except BlockingIOError:
             return 0
@@ -128,6 +131,8 @@ class OscPort:
             self._front.receive_broken(error, peer)
             data, packets = b"", []
         for packet in packets:
+            if peer not in self._connections:  # dropped while it was answered: it must not be taken for a client again
+                break
             self._front.receive(packet, peer)
         if not data:
             self._drop(peer)
