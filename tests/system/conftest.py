@@ -1,0 +1,30 @@
+"""One engine and one bridge for all tests that do not harm them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import Process, bridge_settings, engine_settings, running
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that hosts may name files in; takes are below it."""
+    return tmp_path_factory.mktemp("studio")
+
+
+@pytest.fixture(scope="session")
+def engine(studio: Path) -> Iterator[Process]:
+    settings = engine_settings(studio, "engine.max_running=2", "engine.max_waiting=4", "files.max_region_s=20")
+    with running("engine", settings, studio / "engine.log") as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def bridge(studio: Path, engine: Process) -> Iterator[Process]:
+    settings = bridge_settings(studio, engine, "files.max_region_s=20")
+    with running("daw_bridge", settings, studio / "bridge.log") as process:
+        yield process
