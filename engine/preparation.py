@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.checkpoints.bundle import ModelBundle
-from engine.runtime.codec import Codec
 from engine.runtime.lm import Condition
 from engine.runtime.sampler import FrameSampler
 from engine.runtime.sampling import SamplingSettings
@@ -67,13 +66,11 @@ class Preparation:
 
     Args:
         bundle: the model.
-        codec: its codec, ready to stream.
         threads: CPU threads it may use beside the model's own.
     """
 
-    def __init__(self, bundle: ModelBundle, codec: Codec, *, threads: int = 1) -> None:
+    def __init__(self, bundle: ModelBundle, *, threads: int = 1) -> None:
         self._bundle = bundle
-        self._codec = codec
         self._threads = threads
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="preparation", daemon=True)
@@ -115,7 +112,7 @@ class Preparation:
             stride_frames=bundle.stride_frames,
             seed=plan.seed,
         )
-        decoder = self._codec.stream()
+        decoder = self._bundle.codec.stream()
         stream = EngineStream(
             id=plan.stream,
             sampler=sampler,
@@ -153,7 +150,7 @@ class Preparation:
         if plan.codes is not None:
             codes = torch.from_numpy(plan.codes)
         elif plan.audio is not None:
-            codes = self._codec.encode(torch.from_numpy(self._whole_frames(plan.audio)).to(bundle.device))
+            codes = self._bundle.codec.encode(torch.from_numpy(self._whole_frames(plan.audio)).to(bundle.device))
         else:
             return None, ""
         if codes.shape[-1] <= most:

@@ -13,7 +13,6 @@ import zmq
 
 from engine.checkpoints import load_model
 from engine.preparation import Preparation, StreamPlan
-from engine.runtime.codec import Codec
 from engine.scheduler import Scheduler, Stop
 from engine.service import Service
 from engine.stream import EngineEvent
@@ -58,8 +57,7 @@ class EngineProcess:
             max_running=settings.engine.max_running,
             prepare_thread=lambda: torch.set_num_threads(threads),
         )
-        codec = Codec(self.bundle.encodec, self.bundle.channels, self.bundle.device, self.bundle.dtype)
-        self._preparation = Preparation(self.bundle, codec)
+        self._preparation = Preparation(self.bundle)
         self._service = Service(
             self.bundle, settings, self._scheduler, self._preparation, self._loop.call_soon, self.stop
         )

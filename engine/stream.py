@@ -122,6 +122,7 @@ class EngineStream:
     samples_out: int = 0
     taken: int = 0
     work_seconds: float = 0.0
+    _between_frames: bool = True
     _sequence: int = 0
     _codes: list[Tensor] = field(default_factory=list)
     _codes_frames: int = 0
@@ -147,8 +148,12 @@ class EngineStream:
         return self.samples_out / self.sample_rate / self.work_seconds if self.work_seconds else 0.0
 
     def add_change(self, change: Change) -> None:
-        """Take a change for the frame it names, or for the next frame when that has passed."""
-        frame = max(change.frame, self.frames)
+        """Take a change for the frame it names, or for the next one that it can still reach.
+
+        A change takes effect between two frames only, never inside a pre-fill: so the same changes at the same frames make the
+        same stream again.
+        """
+        frame = max(change.frame, self.frames if self._between_frames else self.frames + 1)
         self.changes.append(dataclasses.replace(change, frame=frame))
         self.changes.sort(key=lambda waiting: waiting.frame)
 
@@ -157,6 +162,7 @@ class EngineStream:
         began = time.perf_counter()
         events: list[EngineEvent] = [StreamChanged(self.id, change) for change in self._apply_changes()]
         codes = self.sampler.advance()
+        self._between_frames = codes is not None
         if codes is not None and codes.shape[-1]:
             self._codes.append(codes[0])
             self._codes_frames += codes.shape[-1]
@@ -175,7 +181,7 @@ class EngineStream:
 
     def _apply_changes(self) -> list[Change]:
         applied = []
-        while self.changes and self.changes[0].frame <= self.frames:
+        while self._between_frames and self.changes and self.changes[0].frame <= self.frames:
             change = self.changes.pop(0)
             if change.sampling:
                 self.sampler.settings = dataclasses.replace(self.sampler.settings, **change.sampling)

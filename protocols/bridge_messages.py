@@ -14,7 +14,9 @@ from protocols.messages import (
     Cancel,
     Duration,
     Event,
+    Finished,
     Guidance,
+    ModelName,
     Models,
     Ping,
     Prompt,
@@ -31,7 +33,9 @@ from protocols.messages import (
     Temperature,
     TopK,
     TopP,
+    Trained,
     Update,
+    UsedSeed,
     Version,
 )
 
@@ -39,10 +43,51 @@ Level = Annotated[float, about("Level of the playback.", unit="dB", ge=-120, le=
 FilePath = Annotated[str, about("File on the bridge's machine, inside one of its allowed folders.", max_length=4096)]
 
 
+class BridgeReport(Reply, frozen=True, kw_only=True, tag="bridge_status"):
+    """The bridge at a glance."""
+
+    state: Annotated[str, about("How the sound is: playing, fallback (into nothing), searching or stopped.")]
+    engine: Annotated[str, about("ready, connecting or lost")]
+    model: ModelName
+    trained: Trained
+    device: Annotated[str, about("Name of the sound card, or what stands in for it.")]
+    sample_rate: Annotated[int, about("Rate of the sound card.", unit="Hz")]
+    block: Annotated[int, about("Samples the audio callback was last asked for.", unit="samples")]
+    latency_ms: Annotated[float, about("Latency that the sound card reports.", unit="ms")]
+    voices: Annotated[int, about("Streams that sound.")]
+    underruns: Annotated[int, about("Times a voice ran dry while it should have played.")]
+    device_underflows: Annotated[int, about("Underflows that the sound card reported.")]
+    devices_lost: Annotated[int, about("Times the sound card vanished.")]
+    callback_ms: Annotated[float, about("Longest audio callback.", unit="ms")]
+    first_sound_ms: Annotated[float, about("Request to first sample at the callback, last stream.", unit="ms")]
+    requests: Annotated[int, about("OSC messages since the start.")]
+    errors: Annotated[int, about("Requests that were refused.")]
+    uptime: Annotated[float, about("Since the process started.", unit="s")]
+
+
+class DeviceInfo(Reply, frozen=True, kw_only=True, tag="device_info"):
+    """One sound card."""
+
+    index: Annotated[int, about("Its number in this list of the system.")]
+    name: Annotated[str, about("Its name, as `/bridge/device` takes it.")]
+    host_api: Annotated[str, about("The system's way to it: ALSA, JACK, Core Audio, WASAPI, ASIO …")]
+    channels: Annotated[int, about("Output channels.")]
+    sample_rate: Annotated[float, about("Its usual rate.", unit="Hz")]
+    default: Annotated[bool, about("Whether the system plays through it by default.")]
+    chosen: Annotated[bool, about("Whether the bridge plays through it now.")]
+
+
+class DeviceList(Reply, frozen=True, kw_only=True, tag="device_list"):
+    """The sound cards."""
+
+    items: Annotated[list[DeviceInfo], about("The sound cards.")]
+
+
 class Playback(Sampling, frozen=True, kw_only=True):
     """What becomes of the audio, in every bridge request that opens a stream."""
 
     root: ClassVar[str] = "bridge"
+    reply: ClassVar[type[Reply]] = Finished
     sound: Annotated[bool, about("Play it through the sound card.")] = True
     save: Annotated[bool, about("Write it to the takes folder, with a sidecar.")] = True
     format: Annotated[Literal["wav", "flac"], about("Format of the file.")] = "wav"
@@ -109,6 +154,7 @@ class Devices(Request, frozen=True, kw_only=True, tag="devices"):
     """List the sound cards."""
 
     root: ClassVar[str] = "bridge"
+    reply: ClassVar[type[Reply]] = DeviceList
 
 
 class SetDevice(Request, frozen=True, kw_only=True, tag="device"):
@@ -152,6 +198,7 @@ class BridgeStatus(Status, frozen=True, kw_only=True, tag="status"):
     """How the bridge, its sound card and its engine are."""
 
     root: ClassVar[str] = "bridge"
+    reply: ClassVar[type[Reply]] = BridgeReport
 
 
 class BridgeVersion(Version, frozen=True, kw_only=True, tag="version"):
@@ -178,52 +225,12 @@ class BridgeQuit(Quit, frozen=True, kw_only=True, tag="quit"):
     root: ClassVar[str] = "bridge"
 
 
-class BridgeReport(Reply, frozen=True, kw_only=True, tag="bridge_status"):
-    """The bridge at a glance."""
-
-    state: str
-    engine: Annotated[str, about("ready, connecting or lost")]
-    model: str
-    trained: bool
-    device: Annotated[str, about("Name of the sound card, or what stands in for it.")]
-    sample_rate: Annotated[int, about("Rate of the sound card.", unit="Hz")]
-    block: Annotated[int, about("Samples the audio callback was last asked for.", unit="samples")]
-    latency_ms: Annotated[float, about("Latency that the sound card reports.", unit="ms")]
-    voices: int
-    underruns: Annotated[int, about("Times a voice ran dry while it should have played.")]
-    device_underflows: Annotated[int, about("Underflows that the sound card reported.")]
-    devices_lost: Annotated[int, about("Times the sound card vanished.")]
-    callback_ms: Annotated[float, about("Longest audio callback.", unit="ms")]
-    first_sound_ms: Annotated[float, about("Request to first sample at the callback, last stream.", unit="ms")]
-    requests: int
-    errors: int
-    uptime: Annotated[float, about("Since the process started.", unit="s")]
-
-
-class DeviceInfo(Reply, frozen=True, kw_only=True, tag="device_info"):
-    """One sound card."""
-
-    index: int
-    name: str
-    host_api: str
-    channels: int
-    sample_rate: float
-    default: bool
-    chosen: bool
-
-
-class DeviceList(Reply, frozen=True, kw_only=True, tag="device_list"):
-    """The sound cards."""
-
-    items: list[DeviceInfo]
-
-
 class Queued(Event, frozen=True, kw_only=True, tag="queued"):
     """The engine accepted a request; its stream has this number."""
 
     request: Annotated[int, about("Id that the client gave.", ge=0, le=INT32_MAX)]
     stream: StreamId
-    seed: Seed
+    seed: UsedSeed
     words: Annotated[Prompt, about("The prompt as the model gets it.")]
 
 
@@ -247,7 +254,7 @@ class Saved(Event, frozen=True, kw_only=True, tag="saved"):
     """A take is on disk, whole, with its sidecar beside it."""
 
     stream: StreamId
-    path: str
+    path: Annotated[str, about("The audio file.")]
     seconds: Annotated[float, about("Length of the take.", unit="s")]
 
 
@@ -255,15 +262,15 @@ class EngineState(Event, frozen=True, kw_only=True, tag="engine"):
     """The engine came, or was lost."""
 
     state: Annotated[str, about("ready or lost")]
-    model: str
+    model: ModelName
 
 
 class DeviceState(Event, frozen=True, kw_only=True, tag="device"):
     """The sound card changed."""
 
     state: Annotated[str, about("opened or lost")]
-    name: str
-    sample_rate: int
+    name: Annotated[str, about("Its name.")]
+    sample_rate: Annotated[int, about("Its rate.", unit="Hz")]
 
 
 BRIDGE_REQUESTS: tuple[type[Request], ...] = (

@@ -10,7 +10,7 @@ class ErrorCode(StrEnum):
 
     meaning: str
 
-    def __new__(cls, value: str, meaning: str) -> ErrorCode:
+    def __new__(cls, value: str, meaning: str = "") -> ErrorCode:
         code = str.__new__(cls, value)
         code._value_ = value
         code.meaning = meaning
@@ -77,5 +77,5 @@ def shorten(value: object, limit: int = 80) -> str:
     try:
         text = " ".join((value if isinstance(value, str) else repr(value)).split())
     except ValueError:  # Python refuses to write an integer of thousands of digits
-        text = f"a {type(value).__name__} that is too long to write"
+        text = f"({type(value).__name__}, too long to write)"
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -24,6 +24,7 @@ Guidance = Annotated[float, about("How strongly the words are followed (cfg_coef
 Seed = Annotated[
     int, about("Same seed, settings and device: same music. -1 picks one and reports it.", ge=-1, le=INT32_MAX)
 ]
+UsedSeed = Annotated[Seed, about("The seed that is used: ask with it again for the same music.")]
 Lead = Annotated[
     float,
     about("How far the engine may run ahead of what its owner has played.", unit="s", ge=0.1, le=120),
@@ -31,7 +32,16 @@ Lead = Annotated[
 StreamId = Annotated[int, about("Number of the stream.", ge=1, le=INT32_MAX)]
 AnyStream = Annotated[int, about("Number of the stream; 0 for every stream.", ge=0, le=INT32_MAX)]
 
+ModelName = Annotated[str, about("Name of the model; empty while there is none.")]
+Trained = Annotated[bool, about("Whether the model was trained; one that was not makes noise.")]
+SampleRate = Annotated[int, about("Rate of the model's audio.", unit="Hz")]
+Channels = Annotated[int, about("Channels of the model's audio.")]
+Instance = Annotated[int, about("Changes whenever the engine starts anew; streams of another instance are gone.")]
+Release = Annotated[str, about("Release of the software.")]
+Protocol = Annotated[int, about("Version of the protocol.")]
+
 EndReason = Literal["done", "cancelled", "failed", "owner_lost", "engine_lost", "stopping"]
+EndedBecause = Annotated[EndReason, about("Why it is over.")]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,18 +50,143 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     osc_positional: ClassVar[tuple[str, ...]] = ()
 
 
-class Request(Message, frozen=True, kw_only=True):
-    """Base of everything that can be asked; it is answered by exactly one reply."""
-
-    root: ClassVar[str] = "engine"
-
-
 class Reply(Message, frozen=True, kw_only=True):
     """Base of the answers to requests."""
 
 
+class Done(Reply, frozen=True, kw_only=True, tag="done"):
+    """The request was carried out and there is nothing more to say."""
+
+
+class Request(Message, frozen=True, kw_only=True):
+    """Base of everything that can be asked; it is answered by exactly one reply, of this class when all is well.
+
+    ``reply`` is what a ZeroMQ client gets, ``osc_reply`` what an OSC client gets where that is another.
+    """
+
+    root: ClassVar[str] = "engine"
+    reply: ClassVar[type[Reply]] = Done
+    osc_reply: ClassVar[type[Reply] | None] = None
+
+
 class Event(Message, frozen=True, kw_only=True):
     """Base of what the engine says by itself while it works."""
+
+
+# --- Replies -------------------------------------------------------------------------------------------------------
+
+
+class Welcome(Reply, frozen=True, kw_only=True, tag="welcome"):
+    """The answer to the first message: what the engine is and how its audio is made."""
+
+    protocol: Protocol
+    version: Release
+    instance: Instance
+    model: ModelName
+    trained: Trained
+    sample_rate: SampleRate
+    channels: Channels
+    frame_samples: Annotated[int, about("Samples in one codec frame.", unit="samples")]
+    max_message: Annotated[int, about("Largest message that is accepted.", unit="bytes")]
+
+
+class Opened(Reply, frozen=True, kw_only=True, tag="opened"):
+    """A stream was accepted; it starts when the streams before it allow."""
+
+    stream: StreamId
+    seed: UsedSeed
+    waiting: Annotated[int, about("Streams that come before it.")] = 0
+
+
+class EngineStatus(Reply, frozen=True, kw_only=True, tag="engine_status"):
+    """The engine at a glance."""
+
+    state: Annotated[str, about("ready")]
+    model: ModelName
+    trained: Trained
+    device: Annotated[str, about("Where the model computes: cpu, cuda:0, mps …")]
+    dtype: Annotated[str, about("Precision of its weights.")]
+    threads: Annotated[int, about("CPU threads of the model.")]
+    sample_rate: SampleRate
+    channels: Channels
+    streams_running: Annotated[int, about("Streams that are being made.")]
+    streams_waiting: Annotated[int, about("Streams that wait for their turn.")]
+    clients: Annotated[int, about("ZeroMQ clients that are connected.")]
+    frames: Annotated[int, about("Codec frames sampled since the start.")]
+    realtime: Annotated[float, about("Audio seconds made per second of work, lately.")]
+    requests: Annotated[int, about("Requests since the start.")]
+    errors: Annotated[int, about("Requests that were refused.")]
+    busy: Annotated[int, about("Requests refused because the queue was full.")]
+    memory_mb: Annotated[float, about("Memory of the process.", unit="MB")]
+    uptime: Annotated[float, about("Since the process started.", unit="s")]
+
+
+class VersionInfo(Reply, frozen=True, kw_only=True, tag="version_info"):
+    """Release and protocol."""
+
+    name: Annotated[str, about("Which process answers: engine or bridge.")]
+    version: Release
+    protocol: Protocol
+    instance: Instance
+
+
+class ModelInfo(Reply, frozen=True, kw_only=True, tag="model"):
+    """One model of the catalogue."""
+
+    name: ModelName
+    source: Annotated[str, about("Where its weights come from.")]
+    licence: Annotated[str, about("Licence of its weights.")]
+    parameters: Annotated[int, about("Weights of the language model, in millions.")]
+    trained: Trained
+    loaded: Annotated[bool, about("Whether the engine runs it now.")]
+    summary: Annotated[str, about("What it is good for.")]
+
+
+class ModelList(Reply, frozen=True, kw_only=True, tag="model_list"):
+    """The catalogue."""
+
+    items: Annotated[list[ModelInfo], about("The models.")]
+
+
+class StreamInfo(Reply, frozen=True, kw_only=True, tag="stream"):
+    """One stream, as a list shows it."""
+
+    stream: StreamId
+    kind: Annotated[str, about("The request that opened it.")]
+    state: Annotated[str, about("How far it is: preparing, waiting, running …")]
+    prompt: Prompt
+    seed: UsedSeed
+    seconds: Annotated[float, about("Audio made so far.", unit="s")]
+    total_seconds: Annotated[float, about("Length when done; 0 without an end.", unit="s")]
+    client: Annotated[str, about("Who opened it.")]
+
+
+class StreamList(Reply, frozen=True, kw_only=True, tag="stream_list"):
+    """The streams that wait or run."""
+
+    items: Annotated[list[StreamInfo], about("The streams.")]
+
+
+class Fail(Reply, frozen=True, kw_only=True, tag="fail"):
+    """The request was refused: which kind of error, which field, what was given and what is allowed."""
+
+    code: Annotated[str, about("Which kind of error; see the error codes.")]
+    field: Annotated[str, about("The parameter that is wrong; empty when it is the message itself.")] = ""
+    value: Annotated[str, about("What was given, shortened.")] = ""
+    allowed: Annotated[str, about("The range or the choices, in words.")] = ""
+    text: Annotated[str, about("All of it in one line.")] = ""
+
+
+class Finished(Reply, frozen=True, kw_only=True, tag="finished"):
+    """A stream is over and its file is closed: the answer to the request that opened it."""
+
+    stream: StreamId
+    reason: EndedBecause
+    seconds: Annotated[float, about("Length of what was made.", unit="s")]
+    seed: UsedSeed
+    path: Annotated[str, about("The take; empty when none was written.")]
+    underruns: Annotated[int, about("Times the stream ran dry while it played.")]
+    first_sound_ms: Annotated[float, about("Request to first sample at the callback; 0 without sound.", unit="ms")]
 
 
 # --- Requests that open a stream -----------------------------------------------------------------------------------
@@ -69,8 +204,10 @@ class Sampling(Request, frozen=True, kw_only=True):
 
 
 class StreamRequest(Sampling, frozen=True, kw_only=True):
-    """Base of the requests that open a stream in the engine."""
+    """Base of the requests that open a stream in the engine. Over OSC they are answered when the take is written."""
 
+    reply: ClassVar[type[Reply]] = Opened
+    osc_reply: ClassVar[type[Reply] | None] = Finished
     lead: Lead = 10.0
     script: Annotated[
         str,
@@ -147,6 +284,8 @@ class Cancel(Request, frozen=True, kw_only=True, tag="cancel"):
 class Streams(Request, frozen=True, kw_only=True, tag="streams"):
     """List the streams that wait or run."""
 
+    reply: ClassVar[type[Reply]] = StreamList
+
 
 class Listen(Request, frozen=True, kw_only=True, tag="listen"):
     """Hear a stream that somebody else opened, from now on; a listener that is too slow misses audio and is told."""
@@ -173,6 +312,7 @@ class Acknowledge(Request, frozen=True, kw_only=True, tag="acknowledge"):
 class Hello(Request, frozen=True, kw_only=True, tag="hello"):
     """The first message of a connection: which protocol the client speaks and who it is."""
 
+    reply: ClassVar[type[Reply]] = Welcome
     protocol: Annotated[int, about("Protocol version of the client.", osc=False, ge=0, le=INT32_MAX)]
     client: Annotated[str, about("Name of the client, for logs and lists.", max_length=80)] = ""
 
@@ -184,137 +324,23 @@ class Ping(Request, frozen=True, kw_only=True, tag="ping"):
 class Status(Request, frozen=True, kw_only=True, tag="status"):
     """How the process is: model, streams, counters."""
 
+    reply: ClassVar[type[Reply]] = EngineStatus
+
 
 class Version(Request, frozen=True, kw_only=True, tag="version"):
     """Which release and protocol this is."""
+
+    reply: ClassVar[type[Reply]] = VersionInfo
 
 
 class Models(Request, frozen=True, kw_only=True, tag="models"):
     """List the models that can be loaded by name, and the one that is."""
 
+    reply: ClassVar[type[Reply]] = ModelList
+
 
 class Quit(Request, frozen=True, kw_only=True, tag="quit"):
     """Stop the process in order: streams end, files are closed."""
-
-
-# --- Replies -------------------------------------------------------------------------------------------------------
-
-
-class Done(Reply, frozen=True, kw_only=True, tag="done"):
-    """The request was carried out and there is nothing more to say."""
-
-
-class Welcome(Reply, frozen=True, kw_only=True, tag="welcome"):
-    """The answer to the first message: what the engine is and how its audio is made."""
-
-    protocol: int
-    version: str
-    instance: Annotated[int, about("Changes whenever the engine starts anew; streams of another instance are gone.")]
-    model: str
-    trained: bool
-    sample_rate: int
-    channels: int
-    frame_samples: Annotated[int, about("Samples in one codec frame.", unit="samples")]
-    max_message: Annotated[int, about("Largest message that is accepted.", unit="bytes")]
-
-
-class Opened(Reply, frozen=True, kw_only=True, tag="opened"):
-    """A stream was accepted; it starts when the streams before it allow."""
-
-    stream: StreamId
-    seed: Seed
-    waiting: Annotated[int, about("Streams that come before it.")] = 0
-
-
-class EngineStatus(Reply, frozen=True, kw_only=True, tag="engine_status"):
-    """The engine at a glance."""
-
-    state: str
-    model: str
-    trained: bool
-    device: str
-    dtype: str
-    threads: int
-    sample_rate: int
-    channels: int
-    streams_running: int
-    streams_waiting: int
-    clients: int
-    frames: Annotated[int, about("Codec frames sampled since the start.")]
-    realtime: Annotated[float, about("Audio seconds made per second of work, lately.")]
-    requests: int
-    errors: Annotated[int, about("Requests that were refused.")]
-    busy: Annotated[int, about("Requests refused because the queue was full.")]
-    memory_mb: Annotated[float, about("Memory of the process.", unit="MB")]
-    uptime: Annotated[float, about("Since the process started.", unit="s")]
-
-
-class VersionInfo(Reply, frozen=True, kw_only=True, tag="version_info"):
-    """Release and protocol."""
-
-    name: str
-    version: str
-    protocol: int
-    instance: int
-
-
-class ModelInfo(Reply, frozen=True, kw_only=True, tag="model"):
-    """One model of the catalogue."""
-
-    name: str
-    source: str
-    licence: str
-    parameters: Annotated[int, about("Weights of the language model, in millions.")]
-    trained: bool
-    loaded: bool
-    summary: str
-
-
-class ModelList(Reply, frozen=True, kw_only=True, tag="model_list"):
-    """The catalogue."""
-
-    items: list[ModelInfo]
-
-
-class StreamInfo(Reply, frozen=True, kw_only=True, tag="stream"):
-    """One stream, as a list shows it."""
-
-    stream: StreamId
-    kind: str
-    state: str
-    prompt: str
-    seed: Seed
-    seconds: Annotated[float, about("Audio made so far.", unit="s")]
-    total_seconds: Annotated[float, about("Length when done; 0 without an end.", unit="s")]
-    client: str
-
-
-class StreamList(Reply, frozen=True, kw_only=True, tag="stream_list"):
-    """The streams that wait or run."""
-
-    items: list[StreamInfo]
-
-
-class Fail(Reply, frozen=True, kw_only=True, tag="fail"):
-    """The request was refused: which kind of error, which field, what was given and what is allowed."""
-
-    code: str
-    field: str = ""
-    value: str = ""
-    allowed: str = ""
-    text: str = ""
-
-
-class Finished(Reply, frozen=True, kw_only=True, tag="finished"):
-    """A stream is over and its file is closed: the answer to the request that opened it."""
-
-    stream: StreamId
-    reason: EndReason
-    seconds: Annotated[float, about("Length of what was made.", unit="s")]
-    seed: Seed
-    path: Annotated[str, about("The take; empty when none was written.")]
-    underruns: int
-    first_sound_ms: Annotated[float, about("Request to first sample at the callback; 0 without sound.", unit="ms")]
 
 
 # --- Events --------------------------------------------------------------------------------------------------------
@@ -324,10 +350,10 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
     """A stream has left the queue and is being made."""
 
     stream: StreamId
-    seed: Seed
-    model: str
-    sample_rate: int
-    channels: int
+    seed: UsedSeed
+    model: ModelName
+    sample_rate: SampleRate
+    channels: Channels
     seconds: Annotated[float, about("Length it will have; 0 without an end.", unit="s")]
     note: Annotated[str, about("What was done to the input that was not asked for, in words; else empty.")] = ""
 
@@ -345,8 +371,8 @@ class Updated(Event, frozen=True, kw_only=True, tag="updated"):
     """A change reached a stream: from this frame on the tokens are sampled under it."""
 
     stream: StreamId
-    frame: int
-    seconds: float
+    frame: Annotated[int, about("First codec frame under the change.", unit="frames")]
+    seconds: Annotated[float, about("Where that is in the stream.", unit="s")]
 
 
 class Missed(Event, frozen=True, kw_only=True, tag="missed"):
@@ -361,7 +387,7 @@ class Ended(Event, frozen=True, kw_only=True, tag="ended"):
     """A stream is over."""
 
     stream: StreamId
-    reason: EndReason
+    reason: EndedBecause
     samples: Annotated[int, about("Length of what was made.", unit="samples", osc=False)]
     seconds: Annotated[float, about("Length of what was made.", unit="s")]
     text: Annotated[str, about("Why it failed, in one line.")] = ""
@@ -371,17 +397,20 @@ class Recipe(Event, frozen=True, kw_only=True, tag="recipe"):
     """Everything needed to make a stream again; sent before ``ended`` and kept in the take's sidecar."""
 
     stream: StreamId
-    request: dict[str, str | int | float | bool | None]
-    seed: Seed
-    model: str
-    fingerprint: str
-    trained: bool
-    device: str
-    dtype: str
-    engine_version: str
-    torch_version: str
+    request: Annotated[
+        dict[str, str | int | float | bool | None],
+        about("The request with every default filled in, but for its script."),
+    ]
+    seed: UsedSeed
+    model: ModelName
+    fingerprint: Annotated[str, about("Hash of the model's files; equal for equal checkpoints.")]
+    trained: Trained
+    device: Annotated[str, about("Where the model computed.")]
+    dtype: Annotated[str, about("Precision of its weights.")]
+    engine_version: Release
+    torch_version: Annotated[str, about("Release of PyTorch.")]
     prompt_codes: Annotated[bytes, about("Codes of the audio prompt, uint16 little-endian, codebook after codebook.")]
-    codebooks: int
+    codebooks: Annotated[int, about("Codebooks of these codes.")]
     changes: Annotated[
         list[dict[str, str | int | float | None]],
         about("What was changed while it ran, each with the frame it took effect at."),
@@ -391,12 +420,12 @@ class Recipe(Event, frozen=True, kw_only=True, tag="recipe"):
 class AudioHeader(Message, frozen=True, kw_only=True, array_like=True):
     """Goes before each block of raw float32 samples (interleaved, little-endian)."""
 
-    stream: int
+    stream: Annotated[int, about("Number of the stream.")]
     sequence: Annotated[int, about("Counts the blocks of a stream from 0.")]
     position: Annotated[int, about("Sample position of the block's first sample in the stream.", unit="samples")]
     frames: Annotated[int, about("Samples per channel in this block.")]
-    channels: int
-    sample_rate: int
+    channels: Channels
+    sample_rate: SampleRate
     last: Annotated[bool, about("Nothing follows this block.")] = False
 
 

@@ -2,15 +2,18 @@
 
 What is sent uses ``i f s b`` only: the set that Pure Data, sclang, Max and TouchOSC all read. What is received may also hold
 ``T F d h``, which some controllers send. Packets themselves are read and written by python-osc; its gaps (unknown type tags are
-dropped so that arguments shift, large integers silently become 64-bit, a float or blob that was cut off is made up) are closed here.
+dropped so that arguments shift, large integers silently become 64-bit, a float that was cut off is read as zero, a blob of
+negative size sends the reader backwards) are closed here.
 """
 
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from pythonosc.osc_message import OscMessage as _Parsed
 from pythonosc.osc_message import ParseError
@@ -121,26 +124,47 @@ def _message(packet: bytes) -> OscMessage:
         raise RequestError(ErrorCode.BAD_TYPE, "type tags", "".join(sorted(unknown)), "i f s b (and T F d h)")
     try:
         parsed = _Parsed(packet)
-        address, arguments = parsed.address, tuple(parsed.params)
+        address = parsed.address
+        arguments: tuple[Any, ...] = tuple(parsed.params)
     except (ParseError, ValueError) as error:
         raise _malformed("packet", str(error)) from None
     if len(arguments) != max(0, len(tags) - 1):
         raise _malformed("packet", f"{len(arguments)} arguments for tags {tags!r}")
-    arguments_start = tags_start + _padded(len(tags) + 1) if tags else tags_start
-    needed = sum(_size(tag, argument) for tag, argument in zip(tags[1:].decode(), arguments, strict=True))
-    if len(packet) - arguments_start != needed:
-        raise _malformed("packet", f"{len(packet) - arguments_start} bytes for tags {tags!r}")
-    return OscMessage(address, arguments)
+    position = tags_start + _padded(len(tags) + 1) if tags else tags_start
+    kinds = tags[1:].decode()
+    for kind, argument in zip(kinds, arguments, strict=True):
+        if kind == "b" and int.from_bytes(packet[position : position + 4], "big") != len(argument):
+            raise _malformed("packet", "a blob of another size than it says")
+        position += _size(kind, argument)
+    if position != len(packet):
+        raise _malformed("packet", f"{len(packet)} bytes where the tags {tags!r} need {position}")
+    return OscMessage(address, tuple(_as_meant(kind, value) for kind, value in zip(kinds, arguments, strict=True)))
 
 
-def _size(tag: str, argument: Argument) -> int:
+def _as_meant(kind: str, value: Argument) -> Argument:
+    """A 32-bit float as the shortest decimal number that it stands for: 0.8, not 0.800000011920929.
+
+    Lengths are counted exactly here: the difference would be one more codec frame, and other music for the same seed.
+    """
+    if kind != "f" or not isinstance(value, float) or not math.isfinite(value):
+        return value
+    for digits in range(6, 9):
+        shorter = float(f"{value:.{digits}g}")
+        if abs(shorter) < _FLOAT32_MAX and struct.unpack(">f", struct.pack(">f", shorter))[0] == value:
+            return shorter
+    return value
+
+
+def _size(kind: str, argument: Any) -> int:
     """How many bytes an argument takes in a packet."""
-    match argument:
-        case str():
+    match kind:
+        case "s":
             return _padded(len(argument.encode()) + 1)
-        case bytes():
+        case "b":
             return 4 + _padded(len(argument))
-    return {"i": 4, "f": 4, "d": 8, "h": 8}.get(tag, 0)  # T and F are their own tags
+        case "T" | "F":  # they are their own values
+            return 0
+    return 8 if kind in "dh" else 4
 
 
 def _padded(size: int) -> int:

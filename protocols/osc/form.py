@@ -13,11 +13,23 @@ import msgspec
 
 from protocols.errors import ErrorCode, RequestError, shorten
 from protocols.fields import INT32_MAX, FieldSpec, build, fields_of, shortened
-from protocols.messages import Acknowledge, Event, Hello, Listen, Open, Reply, Request, Unlisten
+from protocols.messages import (
+    Acknowledge,
+    Event,
+    Hello,
+    Listen,
+    Message,
+    Missed,
+    Open,
+    Recipe,
+    Reply,
+    Request,
+    Unlisten,
+)
 from protocols.osc.codec import Argument, OscMessage
 
-WITHOUT_OSC: frozenset[type[Request]] = frozenset({Hello, Acknowledge, Listen, Unlisten, Open})
-"""Requests that need ZeroMQ: they are about the flow of audio blocks, which OSC does not carry."""
+WITHOUT_OSC: frozenset[type[Message]] = frozenset({Hello, Acknowledge, Listen, Unlisten, Open, Missed, Recipe})
+"""Requests and events that need ZeroMQ: they are about the flow of audio blocks, or too large for OSC."""
 REPLY_PORT = "reply_port"
 """A parameter of every request over OSC: the port on the sender's machine that wants the answer."""
 

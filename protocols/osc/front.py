@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import msgspec
-
 from protocols.errors import ErrorCode, RequestError
 from protocols.fields import build, fields_of
 from protocols.messages import Event, Reply, Request, Sampling, Status, Version
@@ -250,8 +248,3 @@ def _refusal(error: Exception) -> RequestError:
         return error
     _log.error("a message failed", exc_info=error)
     return RequestError(ErrorCode.INTERNAL, "message", f"{type(error).__name__}: {error}")
-
-
-def settings_of(defaults: msgspec.Struct, settings: type[Request]) -> dict[str, object]:
-    """The fields of ``settings`` with their values in ``defaults``."""
-    return {name: getattr(defaults, name) for name in fields_of(settings)}

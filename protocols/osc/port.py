@@ -17,6 +17,7 @@ MAX_CONNECTIONS = 16
 _UDP_BUFFER = 4 * 2**20
 _UDP_READ = 65535
 _TCP_READ = 4096
+_ATTEMPTS = 8
 
 
 class OscPort:
@@ -39,24 +40,31 @@ class OscPort:
         self._loop = loop
         self._front: OscFront | None = None
         self._connections: dict[Peer, tuple[socket.socket, Deframer]] = {}
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM) if tcp else None
-        try:
-            self._udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _UDP_BUFFER)
-            self._udp.bind((host, port))
-            self.port: int = self._udp.getsockname()[1]
-            if self._listener is not None:
-                self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                self._listener.bind((host, self.port))
-                self._listener.listen(MAX_CONNECTIONS)
-        except OSError as error:
-            self.close()
-            raise RequestError(
-                ErrorCode.BUSY, "osc port", f"{host}:{port}", f"a free port of this machine ({error.strerror})"
-            ) from None
+        attempts = 1 if port or not tcp else _ATTEMPTS  # a port that is free for UDP may be taken for TCP
+        while True:
+            attempts -= 1
+            self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM) if tcp else None
+            try:
+                self.port = self._bind(host, port)
+                return
+            except (OSError, UnicodeError) as error:
+                self.close()
+                if not attempts:
+                    reason = f"a free port of this machine ({getattr(error, 'strerror', None) or error})"
+                    raise RequestError(ErrorCode.BUSY, "osc port", f"{host}:{port}", reason) from None
+
+    def _bind(self, host: str, port: int) -> int:
         self._udp.setblocking(False)
+        self._udp.setsockopt(self._socket.SOL_SOCKET, self._socket.SO_RCVBUF, _UDP_BUFFER)
+        self._udp.bind((host, port))
+        bound = int(self._udp.getsockname()[1])
         if self._listener is not None:
             self._listener.setblocking(False)
+            self._listener.setsockopt(self._socket.SOL_SOCKET, self._socket.SO_REUSEADDR, 1)
+            self._listener.bind((host, bound))
+            self._listener.listen(MAX_CONNECTIONS)
+        return bound
 
     def serve(self, front: OscFront) -> None:
         """Give what comes in to ``front`` from now on."""
@@ -111,7 +119,8 @@ class OscPort:
             connection.close()
             return 1
         connection.setblocking(False)
-        connection.setsockopt(self._socket.IPPROTO_TCP, self._socket.TCP_NODELAY, 1)  # answers are small and wanted now
+        with contextlib.suppress(OSError):  # it may be gone already; if not, its answers are small and wanted now
+            connection.setsockopt(self._socket.IPPROTO_TCP, self._socket.TCP_NODELAY, 1)
         peer = Peer("tcp", host, port)
         self._connections[peer] = (connection, Deframer())
         self._loop.add_reader(connection, lambda limit: self._read_tcp(peer))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
+import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 
 from engine.checkpoints.torchaudio_guard import ensure_torchaudio

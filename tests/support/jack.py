@@ -94,8 +94,8 @@ class JackServer:
             return
         process.send_signal(how)
         try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
+            process.wait(3)
+        except subprocess.TimeoutExpired:  # jackd 1.9.21 may hang when a client vanished without a goodbye
             process.kill()
             process.wait()
 
@@ -168,18 +168,18 @@ def _record(server: str, prefix: str, path: Path) -> None:
     client = jack.Client("recorder", servername=server, no_start_server=True)
     inputs = [client.inports.register(f"in_{channel}") for channel in range(2)]
 
-    @client.set_process_callback
-    def _process(frames: int) -> None:
+    def process(frames: int) -> None:
         start = int(words[0])
         if start + frames <= len(samples):
             for channel, port in enumerate(inputs):
                 samples[start : start + frames, channel] = port.get_array()
             words[0] = start + frames
 
-    @client.set_xrun_callback
-    def _xrun(_delay: float) -> None:
+    def xrun(_delay: float) -> None:
         words[2] += 1
 
+    client.set_process_callback(process)
+    client.set_xrun_callback(xrun)
     with client:
         while not words[1]:
             outputs = client.get_ports(prefix, is_output=True, is_audio=True)

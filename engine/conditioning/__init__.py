@@ -1,0 +1,1 @@
+"""What steers a stream, turned into the tensors that the LM listens to."""

@@ -1,0 +1,78 @@
+"""A bias-free linear layer that lays its weight out for the CPU when it is told that the weight is final.
+
+One step of the LM multiplies a handful of rows with every weight there is, so that its time is the time of these products. The
+BLAS behind ``F.linear`` is tuned for many rows; oneDNN's inner product over a weight in its own blocked layout is two to
+four times as fast for few, and not slower for many. PyTorch exposes it as the operators that its compiler emits; where they
+are missing, ``F.linear`` does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Linear(nn.Module):
+    """``x @ weight.T``, then GELU if asked for. The weight is allocated and left as it is: it comes from a checkpoint.
+
+    Args:
+        rows: width of the output.
+        columns: width of the input.
+        gelu: apply the exact (erf) GELU to the output.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        columns: int,
+        *,
+        gelu: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, columns, device=device, dtype=dtype), requires_grad=False)
+        self._activation = "gelu" if gelu else "none"
+        self._packed: Tensor | None = None
+
+    def pack(self) -> None:
+        """Put the weight into the layout of this machine's fastest product and let the plain copy go.
+
+        Only for a weight that will not change, move or be saved any more. Does nothing where there is no such layout.
+        """
+        if self._packed is None and self.weight.device.type == "cpu" and _packing_works(self.weight.dtype):
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach())
+            self.weight = nn.Parameter(self.weight.new_empty(0), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._packed is not None:
+            return _packed_product()(x, self._packed, None, self._activation, [], "none")
+        y = F.linear(x, self.weight)
+        return F.gelu(y) if self._activation == "gelu" else y
+
+
+@cache
+def _packed_product() -> Callable[..., Tensor]:
+    product: Callable[..., Tensor] = torch.ops.mkldnn._linear_pointwise.default
+    return product
+
+
+@cache
+def _packing_works(dtype: torch.dtype) -> bool:
+    """Try the operators on a small product: they are not public, and a build or a processor may lack them."""
+    if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    try:
+        if dtype is torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return False
+        weight = torch.linspace(-1, 1, 32 * 16).view(32, 16).to(dtype)
+        x = torch.linspace(-1, 1, 2 * 16).view(2, 1, 16).to(dtype)
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+        activated = _packed_product()(x, packed, None, "gelu", [], "none")
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return torch.allclose(activated, F.gelu(F.linear(x, weight)), rtol=0, atol=1e-5 if dtype is torch.float32 else 0.1)

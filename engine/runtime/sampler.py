@@ -1,0 +1,150 @@
+"""A stream of frames out of the LM: one bounded piece of work at a time, for as long as anyone asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from engine.runtime.lm import Condition, MusicgenLM
+from engine.runtime.patterns import DelayPattern
+from engine.runtime.sampling import SamplingSettings, guide, sample
+
+
+class FrameSampler:
+    """Samples the frames of one stream, or of several of the same age side by side. One thread at a time.
+
+    A stream longer than the LM's window is made as the reference makes it (AudioCraft, ``BaseGenModel._generate_tokens``): when
+    a window is full, the next one starts ``stride_frames`` later with the frames they share as its prompt, pre-filled from
+    position 0. The caller notices only that a few calls return nothing.
+
+    Args:
+        lm: the model.
+        conditions: one per row; a row without text has the null condition.
+        settings: how tokens are drawn. The attribute may be replaced at any time and holds from the next step on.
+        total_frames: length of the stream in frames **including the prompt**, as the reference counts; None has no end.
+        prompt: ``[rows, codebooks, frames]`` codes that come before the first sampled frame. They are neither changed nor
+            returned. Of a prompt that fills a window, what the next window would share with it is heard.
+        window_frames: the most frames the LM hears at once.
+        stride_frames: how much later each window starts than the one before; less than the window.
+        seed: one number for a generator that all rows share, as the reference's rows share one; or one per row, for
+            generators of their own: such a row draws the same whatever its neighbours are.
+        prefill_chunk: the most positions of a prompt that one call of `advance` works through.
+
+    Raises:
+        ValueError: arguments that do not fit the model or each other.
+    """
+
+    def __init__(
+        self,
+        lm: MusicgenLM,
+        conditions: Sequence[Condition],
+        settings: SamplingSettings,
+        *,
+        total_frames: int | None,
+        prompt: Tensor | None = None,
+        window_frames: int,
+        stride_frames: int,
+        seed: int | Sequence[int],
+        prefill_chunk: int = 64,
+    ) -> None:
+        rows, codebooks = len(conditions), lm.config.num_codebooks
+        if prompt is None:
+            prompt = torch.empty(rows, codebooks, 0, dtype=torch.long)
+        if prompt.dim() != 3 or prompt.shape[:2] != (rows, codebooks):
+            raise ValueError(f"prompt of shape {tuple(prompt.shape)}, not [{rows}, {codebooks}, frames]")
+        if prompt.numel() and not 0 <= int(prompt.min()) <= int(prompt.max()) < lm.config.card:
+            raise ValueError(f"prompt codes outside 0 to {lm.config.card - 1}")
+        if not 0 < stride_frames < window_frames:
+            raise ValueError(f"stride of {stride_frames} frames outside 1 to {window_frames - 1}")
+        if total_frames is not None and total_frames < 1:
+            raise ValueError(f"total_frames {total_frames} below 1")
+        if prefill_chunk < 1:
+            raise ValueError(f"prefill_chunk {prefill_chunk} below 1")
+
+        self.settings = settings
+        self._lm = lm
+        self._pattern = DelayPattern(lm.config.delays)
+        self._total = total_frames
+        self._window = window_frames
+        self._stride = stride_frames
+        self._prefill_chunk = prefill_chunk
+        self._generators = _generators(seed, rows, lm.device)
+        longest = window_frames if total_frames is None else min(window_frames, total_frames)
+        self._session = lm.session(conditions, longest + self._pattern.max_delay)
+
+        prompt = prompt.to(lm.device, torch.long)
+        offset = 0
+        if prompt.shape[2] >= window_frames:
+            offset = prompt.shape[2] - (window_frames - stride_frames)
+        self._frames_done = prompt.shape[2]
+        if not self.done:
+            self._open_window(prompt[..., offset:], offset)
+
+    @property
+    def frames_done(self) -> int:
+        """How many frames of the stream exist, the prompt's included."""
+        return self._frames_done
+
+    @property
+    def done(self) -> bool:
+        return self._total is not None and self._frames_done >= self._total
+
+    def set_condition(self, row: int, condition: Condition) -> None:
+        """Give a row another text from the next piece of work on. What it has sung so far stays in its memory."""
+        self._session.set_condition(row, condition)
+
+    @torch.inference_mode()
+    def advance(self) -> Tensor | None:
+        """Do one piece of work: a chunk of a prompt, or one step of the LM and its draw.
+
+        Returns:
+            ``[rows, codebooks, n]``, the frames that this completed, in order and each of them once; None when it completed none.
+        """
+        if self.done:
+            return None
+        position = self._session.position
+        if position < self._prompt_frames:
+            end = min(position + self._prefill_chunk, self._prompt_frames)
+            self._lm.advance(self._lm.embed(self._sequence[..., position:end]), self._session)
+            return None
+
+        step = position + 1
+        logits = self._lm(self._sequence[..., position:step], self._session)
+        tokens = self._draw(guide(logits[:, :, -1], self.settings.guidance))
+        column = self._sequence[..., step]
+        column.copy_(torch.where(self._open_slots[:, step], tokens, column))
+
+        frame = self._pattern.frame_completed_at(step)
+        if frame < self._prompt_frames:
+            return None
+        completed = self._pattern.frames(self._sequence, frame, frame + 1)
+        self._frames_done += 1
+        if frame + 1 == self._frames and not self.done:
+            shared = self._pattern.frames(self._sequence, self._stride, self._frames)
+            self._open_window(shared, self._offset + self._stride)
+        return completed
+
+    def _open_window(self, prompt: Tensor, offset: int) -> None:
+        """Start over at position 0 with ``prompt``, whose first frame is frame ``offset`` of the stream."""
+        self._offset = offset
+        self._frames = self._window if self._total is None else min(self._window, self._total - offset)
+        self._prompt_frames = prompt.shape[2]
+        self._sequence = self._pattern.sequence(prompt, self._frames, self._lm.config.special_token)
+        self._open_slots = self._pattern.slots(self._prompt_frames, self._frames, self._frames).to(prompt.device)
+        self._session.rewind()
+
+    def _draw(self, logits: Tensor) -> Tensor:
+        """Tokens ``[rows, codebooks]`` for guided logits ``[rows, codebooks, card]``."""
+        if len(self._generators) == 1:
+            return sample(logits, self.settings, self._generators[0])
+        rows = zip(logits, self._generators, strict=True)
+        return torch.stack([sample(row, self.settings, generator) for row, generator in rows])
+
+
+def _generators(seed: int | Sequence[int], rows: int, device: torch.device) -> list[torch.Generator]:
+    seeds = [seed] if isinstance(seed, int) else list(seed)
+    if not isinstance(seed, int) and len(seeds) != rows:
+        raise ValueError(f"{len(seeds)} seeds for {rows} rows")
+    return [torch.Generator(device).manual_seed(number) for number in seeds]

@@ -1,0 +1,89 @@
+"""From logits to tokens: guidance, temperature, top-k and top-p, as AudioCraft defines them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from protocols.errors import ErrorCode, RequestError
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How tokens are drawn. The defaults are MusicGen's.
+
+    Attributes:
+        temperature: divides the logits; 0 takes the most likely token.
+        top_k: keep only the k most likely tokens (and those as likely as the k-th); 0 keeps all.
+        top_p: keep only the most likely tokens that reach this probability together; takes the place of ``top_k``
+            when above 0.
+        guidance: how far to go from the unconditional logits towards the conditional ones, and beyond them above 1
+            (classifier-free guidance, AudioCraft's ``cfg_coef``).
+
+    Raises:
+        RequestError: a value outside its range.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 250
+    top_p: float = 0.0
+    guidance: float = 3.0
+
+    def __post_init__(self) -> None:
+        checks = (
+            ("temperature", self.temperature >= 0, "0 or more"),
+            ("top_k", self.top_k >= 0, "0 or more"),
+            ("top_p", 0 <= self.top_p <= 1, "0 to 1"),
+            ("guidance", True, "any finite number"),
+        )
+        for field, inside, allowed in checks:
+            value = getattr(self, field)
+            if not math.isfinite(value) or not inside:
+                raise RequestError(ErrorCode.OUT_OF_RANGE, field, value, allowed)
+
+
+def guide(logits: Tensor, guidance: float) -> Tensor:
+    """Join the two rows of every stream: ``[2 * streams, …]``, conditional rows first, to ``[streams, …]`` in single precision."""
+    conditional, null = logits.float().chunk(2)
+    return torch.add(null, conditional - null, alpha=guidance)
+
+
+def sample(logits: Tensor, settings: SamplingSettings, generator: torch.Generator) -> Tensor:
+    """Draw one token from each distribution.
+
+    Args:
+        logits: ``[…, card]``, guided.
+        settings: temperature, top-k and top-p; guidance is not looked at.
+        generator: on the logits' device. Greedy choices leave it untouched.
+
+    Returns:
+        ``[…]`` tokens. Nothing waits for the device.
+    """
+    if settings.temperature == 0:
+        return logits.argmax(dim=-1)
+    probabilities = torch.softmax(logits.float() / settings.temperature, dim=-1)
+    if settings.top_p > 0:
+        ordered, tokens = probabilities.sort(dim=-1, descending=True)
+        before = ordered.cumsum(dim=-1) - ordered
+        kept = ordered.masked_fill_(before > settings.top_p, 0)
+        drawn = draw(kept / kept.sum(dim=-1, keepdim=True), generator)
+        return tokens.gather(-1, drawn.unsqueeze(-1)).squeeze(-1)
+    if settings.top_k > 0:
+        k = min(settings.top_k, probabilities.shape[-1])
+        least = probabilities.topk(k, dim=-1).values[..., -1:]
+        probabilities = probabilities.masked_fill_(probabilities < least, 0)
+        probabilities = probabilities / probabilities.sum(dim=-1, keepdim=True)
+    return draw(probabilities, generator)
+
+
+def draw(probabilities: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw one index from each ``[…, card]`` row: a race of exponential clocks, whose first to ring wins.
+
+    It consumes the generator and chooses exactly as ``torch.multinomial`` with one sample does, without the check of the
+    probabilities for which that waits for a GPU at every call.
+    """
+    clocks = torch.empty_like(probabilities, memory_format=torch.contiguous_format).exponential_(1, generator=generator)
+    return (probabilities / clocks).argmax(dim=-1)

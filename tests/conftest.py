@@ -1,0 +1,31 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+# Two threads are what the small models of the tests can use; more only get into each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = ROOT.parent / "shared" / "golden" / "audiocraft"
+
+
+@pytest.fixture(autouse=True)
+def _two_torch_threads() -> None:
+    """Tests that use torch use two threads of it; the others do not import it for this."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != 2:
+        torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """The folder of AudioCraft reference data; tests that need it are skipped where it is absent."""
+    if not GOLDEN.is_dir():
+        pytest.skip(f"no AudioCraft reference data at {GOLDEN}")
+    return GOLDEN
