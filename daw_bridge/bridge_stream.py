@@ -20,10 +20,12 @@ from protocols.messages import (
     Ended,
     Event,
     Finished,
+    Open,
     Opened,
     Progress,
     Recipe,
     StreamInfo,
+    StreamRequest,
     Welcome,
 )
 from protocols.osc.front import Asker
@@ -31,15 +33,12 @@ from protocols.wire import sidecar_of
 
 log = structlog.get_logger()
 
-FINITE_LEAD_S = 10.0
-"""How much of a stream with an end may lie ready: the longest that the engine may stop for without being heard."""
-
 
 class StreamHost(Protocol):
     """What a stream needs of the bridge."""
 
-    def open_feeder(self, welcome: Welcome, lead_seconds: float, level_db: float) -> Feeder:
-        """A way to the sound card."""
+    def open_feeder(self, welcome: Welcome, lead_seconds: float, level_db: float, seconds: float) -> Feeder:
+        """A way to the sound card for a stream of ``seconds`` (0 without an end)."""
 
     def acknowledge(self, stream: int, position: int) -> None:
         """Let the engine run on."""
@@ -59,9 +58,9 @@ class BridgeStream:
 
     Args:
         host: the bridge.
-        request: what was asked for.
+        request: what the host asked for.
+        message: what the engine is asked for.
         asker: who asked.
-        words: the prompt as the engine gets it.
         welcome: the engine's facts.
         takes: folder for the take.
         received: ``time.monotonic()`` of the request, in seconds.
@@ -71,8 +70,8 @@ class BridgeStream:
         self,
         host: StreamHost,
         request: Playback,
+        message: StreamRequest,
         asker: Asker,
-        words: str,
         welcome: Welcome,
         takes: Path,
         received: float,
@@ -80,7 +79,7 @@ class BridgeStream:
         self.number = 0
         self.request = request
         self.asker = asker
-        self.words = words
+        self.words = message.prompt
         self.cancelled = False
         self._host = host
         self._welcome = welcome
@@ -107,8 +106,9 @@ class BridgeStream:
                 loudness=request.loudness,
             )
         if request.sound:
-            lead = request.latency if isinstance(request, PlayOpen) else FINITE_LEAD_S
-            self._feeder = host.open_feeder(welcome, lead, request.level)
+            lead = request.latency if isinstance(request, PlayOpen) else message.lead
+            seconds = 0.0 if isinstance(message, Open) else float(getattr(message, "duration", 0.0))
+            self._feeder = host.open_feeder(welcome, lead, request.level, seconds)
 
     @property
     def first_sound_ms(self) -> float:

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar, get_args, get_type_hints
 
 import msgspec
 
-from protocols.bridge_messages import BRIDGE_EVENTS, BridgeReport, BridgeVersion, DeviceList, Devices, Playback
+from protocols.bridge_messages import BRIDGE_EVENTS, BridgeVersion
 from protocols.errors import ErrorCode, RequestError
 from protocols.fields import INT32_MAX, FieldSpec, build, fields_of
-from protocols.messages import (
-    EVENTS,
-    Done,
-    EngineStatus,
-    Event,
-    Finished,
-    ModelList,
-    Models,
-    Ping,
-    Reply,
-    Request,
-    Status,
-    StreamList,
-    StreamRequest,
-    Streams,
-    Version,
-    VersionInfo,
-)
+from protocols.messages import EVENTS, Event, Ping, Reply, Request, Version, VersionInfo
 from protocols.osc.codec import Argument, OscMessage, decode, encode
 from protocols.osc.form import Address, tag_of
 
@@ -49,16 +33,18 @@ _PING_S = 1.0
 _RECEIVE_BUFFER = 2**20
 _PACKET = 65535
 
-_ROOT_EVENTS: dict[str, tuple[type[Event], ...]] = {"bridge": BRIDGE_EVENTS, "engine": EVENTS}
+_CODES: dict[str, ErrorCode] = {str(code): code for code in ErrorCode}
+# The bridge passes on the engine's events, but says in its own words how far a stream is.
+_ROOT_EVENTS: dict[str, tuple[type[Event], ...]] = {"engine": EVENTS, "bridge": (*EVENTS, *BRIDGE_EVENTS)}
 _EVENTS = {f"/{root}/{tag_of(kind)}": kind for root, kinds in _ROOT_EVENTS.items() for kind in kinds}
 
 
-class Refused(RequestError):
+class RefusedError(RequestError):
     """A server's ``/fail``: its code, and its text word for word."""
 
     def __init__(self, code: str, text: str) -> None:
         self._said = text
-        super().__init__(ErrorCode(code) if code in set(ErrorCode) else ErrorCode.INTERNAL)
+        super().__init__(_CODES.get(code, ErrorCode.INTERNAL))
 
     @property
     def text(self) -> str:
@@ -66,7 +52,7 @@ class Refused(RequestError):
         return self._said
 
 
-class NoAnswer(RequestError):
+class NoAnswerError(RequestError):
     """Nothing serves the port, or what served it is gone."""
 
     def __init__(self, host: str, port: int) -> None:
@@ -106,7 +92,7 @@ class OscClient:
         # Somebody who listens to every event must not take another client's request for his own.
         self._last_id = secrets.randbelow(INT32_MAX)
         self._heard = self._pinged = time.monotonic()
-        self._listener: int | None = None
+        self._listener: int | RefusedError | None = None
         self._on_event: OnEvent | None = None
         self._socket: socket.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
@@ -145,8 +131,8 @@ class OscClient:
             timeout: seconds; None waits as long as the server gives signs of life.
 
         Raises:
-            Refused: the server said ``/fail``.
-            NoAnswer: there is no server, or it died meanwhile.
+            RefusedError: the server said ``/fail``.
+            NoAnswerError: there is no server, or it died meanwhile.
             RequestError: ``busy`` when it did not answer in time.
         """
         pending = self.send(request, given=given)
@@ -165,7 +151,7 @@ class OscClient:
 
         Raises:
             RequestError: it is too large for a packet, or `MAX_PENDING` requests wait already.
-            NoAnswer: there is no server.
+            NoAnswerError: there is no server.
         """
         if len(self._pending) >= MAX_PENDING:
             raise RequestError(ErrorCode.BUSY, "requests", len(self._pending), f"at most {MAX_PENDING} at a time")
@@ -183,17 +169,16 @@ class OscClient:
         """Wait at most ``seconds`` for the answer to a request; None when it is not there yet.
 
         Raises:
-            Refused: the server said ``/fail``.
-            NoAnswer: the server died.
+            RefusedError: the server said ``/fail``.
+            NoAnswerError: the server died.
         """
         self._on_event = on_event
         deadline = time.monotonic() + seconds
-        while pending.answer is None and (left := deadline - time.monotonic()) >= 0:
+        while pending.answer is None:
             self._keep_in_touch(pending.request.root)
-            if not self._receive(min(left, _PING_S)):
-                break
-        if pending.answer is None:
-            return None
+            self._receive(min(deadline - time.monotonic(), _PING_S))
+            if pending.answer is None and time.monotonic() >= deadline:
+                return None
         self.forget(pending)
         if isinstance(pending.answer, RequestError):
             raise pending.answer
@@ -207,8 +192,8 @@ class OscClient:
         """Register for the events of every client's streams (``/notify``), or stop that; returns the listener's number.
 
         Raises:
-            Refused: too many listeners.
-            NoAnswer: there is no server.
+            RefusedError: too many listeners.
+            NoAnswerError: there is no server.
             RequestError: ``busy`` when it did not answer in time.
         """
         self._listener = None
@@ -218,6 +203,8 @@ class OscClient:
             self._receive(left)
         if self._listener is None:
             raise RequestError(ErrorCode.BUSY, "/notify", "no answer", f"an answer within {timeout:g} s")
+        if isinstance(self._listener, RefusedError):
+            raise self._listener
         return self._listener
 
     def hear(self, seconds: float, on_event: OnEvent) -> None:
@@ -231,7 +218,7 @@ class OscClient:
         try:
             self._socket.send(packet)
         except ConnectionError:
-            raise NoAnswer(self._host, self._port) from None
+            raise NoAnswerError(self._host, self._port) from None
         except OSError as error:
             raise RequestError(ErrorCode.INTERNAL, "socket", str(error.strerror)) from None
 
@@ -239,24 +226,24 @@ class OscClient:
         now = time.monotonic()
         quiet = now - self._heard
         if quiet > SILENCE_S:
-            raise NoAnswer(self._host, self._port)
+            raise NoAnswerError(self._host, self._port)
         if quiet > _PING_S and now - self._pinged > _PING_S:
             self._pinged = now
             self._transmit(encode(f"/{root}/{tag_of(Ping)}", 0))
 
-    def _receive(self, seconds: float) -> bool:
-        """Take in one packet; False when none came in time."""
+    def _receive(self, seconds: float) -> None:
+        """Take in one packet, if one comes in time."""
         self._socket.settimeout(max(seconds, 1e-3))
         try:
             packet = self._socket.recv(_PACKET)
         except TimeoutError:
-            return False
+            return
         except ConnectionError:
-            raise NoAnswer(self._host, self._port) from None
+            raise NoAnswerError(self._host, self._port) from None
         self._heard = time.monotonic()
-        for message in decode(packet):
-            self._take(message)
-        return True
+        with contextlib.suppress(RequestError):  # what cannot be read is nobody's answer
+            for message in decode(packet):
+                self._take(message)
 
     def _take(self, message: OscMessage) -> None:
         path, arguments = message.address, message.arguments
@@ -271,9 +258,7 @@ class OscClient:
 
     def _take_answer(self, done: bool, path: str, request_id: Argument, values: tuple[Argument, ...]) -> None:
         if path == "/notify":
-            if not done:
-                raise _refusal(values)
-            self._listener = int(request_id) if isinstance(request_id, int) else 0
+            self._listener = request_id if done and isinstance(request_id, int) else _refusal(values)
             return
         pending = self._pending.get(request_id) if isinstance(request_id, int) else None
         if pending is None or pending.path != path:
@@ -288,7 +273,10 @@ class OscClient:
     def _take_report(self, path: str, arguments: tuple[Argument, ...]) -> None:
         for pending in self._pending.values():
             if pending.path == path and pending.answer is None:
-                pending.answer = _from_pairs(_reply_kind(pending.request), arguments)
+                try:
+                    pending.answer = _from_pairs(_reply_kind(pending.request), arguments)
+                except RequestError as error:
+                    pending.answer = error
 
 
 def probe(port: int, host: str = "127.0.0.1", *, root: str = "bridge", timeout: float = 0.3) -> VersionInfo | None:
@@ -313,20 +301,7 @@ def _arguments(address: Address, request: Request, given: Collection[str] | None
 
 
 def _reply_kind(request: Request) -> type[Reply]:
-    match request:
-        case Playback() | StreamRequest():
-            return Finished
-        case Status():
-            return BridgeReport if request.root == "bridge" else EngineStatus
-        case Version():
-            return VersionInfo
-        case Models():
-            return ModelList
-        case Streams():
-            return StreamList
-        case Devices():
-            return DeviceList
-    return Done
+    return request.osc_reply or request.reply
 
 
 def _reply(pending: Pending, values: tuple[Argument, ...]) -> Reply | RequestError:
@@ -336,20 +311,15 @@ def _reply(pending: Pending, values: tuple[Argument, ...]) -> Reply | RequestErr
             return _from_values(kind, values)
         row_kind = _row_kind(kind)
         if len(pending.rows) != values[0]:
-            held = f"{len(pending.rows)} of {values[0]} rows"
+            held = f"{len(pending.rows)} of {values[0]!r} rows"
             return RequestError(ErrorCode.MALFORMED, pending.path, held, "every row of the list")
         return kind(items=[_from_pairs(row_kind, row) for row in pending.rows])
     except RequestError as error:
         return error
 
 
-def _row_kind(kind: type[Reply]) -> type[Reply]:
-    info = msgspec.inspect.type_info(kind)
-    assert isinstance(info, msgspec.inspect.StructType)
-    rows = info.fields[0].type
-    assert isinstance(rows, msgspec.inspect.ListType)
-    assert isinstance(rows.item_type, msgspec.inspect.StructType)
-    row_kind: type[Reply] = rows.item_type.cls
+def _row_kind(kind: type[Reply]) -> type[msgspec.Struct]:
+    row_kind: type[msgspec.Struct] = get_args(get_type_hints(kind)["items"])[0]
     return row_kind
 
 
@@ -368,6 +338,6 @@ def _sent(kind: type[msgspec.Struct]) -> dict[str, FieldSpec]:
     return {name: spec for name, spec in fields_of(kind).items() if spec.osc}
 
 
-def _refusal(values: tuple[Argument, ...]) -> Refused:
+def _refusal(values: tuple[Argument, ...]) -> RefusedError:
     code, text = (*map(str, values[:2]), "", "")[:2]
-    return Refused(code, text or code)
+    return RefusedError(code, text or code)

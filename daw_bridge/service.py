@@ -21,6 +21,7 @@ from daw_bridge.audio.player import Player, PlayerEvent
 from daw_bridge.bridge_stream import BridgeStream, linear_gain
 from daw_bridge.engine_client import EngineClient
 from daw_bridge.midi_clip import read_midi_clip
+from daw_bridge.pace import Pace, lead_of
 from protocols import PROTOCOL_VERSION
 from protocols.bridge_messages import (
     BridgeReport,
@@ -54,6 +55,7 @@ from protocols.messages import (
     Open,
     Opened,
     Ping,
+    Progress,
     Quit,
     Reply,
     Request,
@@ -119,6 +121,7 @@ class BridgeService:
         self._last_first_sound_ms = 0.0
         self._underruns = 0
         self._engine_state = "connecting"
+        self._pace = Pace()
 
     @property
     def defaults(self) -> dict[str, object]:
@@ -226,7 +229,7 @@ class BridgeService:
             self._open(request, prepared, asker, welcome, received)
 
         if isinstance(request, Play):
-            go(_Prepared(Generate(duration=request.duration, **self._common(request))))
+            go(_Prepared(Generate(duration=request.duration, lead=lead_of(request.duration), **self._common(request))))
         elif isinstance(request, PlayOpen) and not request.path:
             go(_Prepared(Open(lead=max(0.1, request.latency), **self._common(request))))
         else:
@@ -247,7 +250,8 @@ class BridgeService:
                 request.path, allowed_folders=self._settings.files.allowed_folders, max_seconds=longest
             )
             words = ", ".join(part for part in (request.prompt, clip.describe()) if part)
-            return _Prepared(Generate(**{**common, "prompt": words, "duration": float(clip.length_seconds)}))
+            seconds = float(clip.length_seconds)
+            return _Prepared(Generate(**{**common, "prompt": words, "duration": seconds, "lead": lead_of(seconds)}))
         assert isinstance(request, PlayContinue | PlayOpen)
         region = read_region(
             request.path,
@@ -262,7 +266,9 @@ class BridgeService:
         audio: dict[str, Any] = {"sample_rate": welcome.sample_rate, "channels": welcome.channels}
         if isinstance(request, PlayOpen):
             return _Prepared(Open(lead=max(0.1, request.latency), **audio, **common), payload)
-        return _Prepared(Continue(duration=request.duration, **audio, **common), payload)
+        return _Prepared(
+            Continue(duration=request.duration, lead=lead_of(request.duration), **audio, **common), payload
+        )
 
     def _have_read(self, result: _Prepared | BaseException, asker: Asker, go: Callable[[_Prepared], None]) -> None:
         self._reading -= 1
@@ -278,7 +284,7 @@ class BridgeService:
     def _open(self, request: Playback, prepared: _Prepared, asker: Asker, welcome: Welcome, received: float) -> None:
         engine = self._ready_engine()
         takes = self._settings.files.takes_folder
-        stream = BridgeStream(self, request, asker, prepared.message.prompt, welcome, takes, received)
+        stream = BridgeStream(self, request, prepared.message, asker, welcome, takes, received)
         self._opening.append(stream)
 
         def answered(reply: Reply | RequestError) -> None:
@@ -301,14 +307,15 @@ class BridgeService:
 
     # --- what streams ask of the bridge (StreamHost) ------------------------------------------------------------------
 
-    def open_feeder(self, welcome: Welcome, lead_seconds: float, level_db: float) -> Feeder:
-        """A way to the sound card."""
+    def open_feeder(self, welcome: Welcome, lead_seconds: float, level_db: float, seconds: float) -> Feeder:
+        """A way to the sound card for a stream of ``seconds`` (0 without an end)."""
         bridge = self._settings.bridge
+        prebuffer = max(bridge.prebuffer_ms / 1000, self._pace.prebuffer(seconds))
         return self._player.open_voice(
             welcome.sample_rate,
             welcome.channels,
             lead_seconds=lead_seconds,
-            prebuffer_seconds=min(bridge.prebuffer_ms / 1000, lead_seconds / 2),
+            prebuffer_seconds=min(prebuffer, 0.9 * lead_seconds if seconds else lead_seconds / 2),
             gain=linear_gain(level_db),
             fade_seconds=bridge.fade_ms / 1000,
         )
@@ -349,6 +356,8 @@ class BridgeService:
 
     def engine_event(self, event: Event) -> None:
         """Something happened to a stream."""
+        if isinstance(event, Progress):
+            self._pace.measured(event.realtime)
         stream = self._streams.get(getattr(event, "stream", 0))
         if stream is not None:
             stream.event(event)

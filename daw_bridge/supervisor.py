@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import queue
 import subprocess
 import sys
 import threading
@@ -16,6 +18,8 @@ from daw_bridge.audio.devices import child_environment
 from protocols.errors import ErrorCode, RequestError
 from protocols.settings import Settings
 
+Wake = queue.SimpleQueue[None]
+"""What the supervisor sleeps on: unlike an event, it may be put to inside a signal handler."""
 Ports = Mapping[str, int]
 Announced = Mapping[str, Ports]
 """What the programs said when they were ready, by the program's name."""
@@ -62,7 +66,7 @@ def engine_program(flags: Iterable[str] = ()) -> Program:
     def wiring(announced: Announced) -> list[str]:
         return _set(f"engine.{name}={port}" for name, port in announced.get("engine", {}).items())
 
-    return Program("engine", _python("engine", flags), ENGINE_START_S, wiring)
+    return Program("engine", _child_command("engine", flags), ENGINE_START_S, wiring)
 
 
 def bridge_program(settings: Settings, flags: Iterable[str] = ()) -> Program:
@@ -76,10 +80,10 @@ def bridge_program(settings: Settings, flags: Iterable[str] = ()) -> Program:
 
     def wiring(announced: Announced) -> list[str] | None:
         port = announced.get("engine", {}).get("port", settings.engine.port)
-        own = [f"bridge.{name}={port}" for name, port in announced.get("bridge", {}).items()]
+        own = [f"bridge.{name}={number}" for name, number in announced.get("bridge", {}).items()]
         return _set([f"bridge.engine=tcp://{host}:{port}", *own]) if port else None
 
-    return Program("bridge", _python("daw_bridge", flags), BRIDGE_START_S, wiring, leads=True)
+    return Program("bridge", _child_command("daw_bridge", flags), BRIDGE_START_S, wiring, leads=True)
 
 
 class Supervisor:
@@ -105,7 +109,7 @@ class Supervisor:
         log: IO[Any] | None = None,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self._changed = threading.Event()
+        self._changed = Wake()
         self._stop_wanted = False
         self._tell = tell
         self._children = [_Child(program, log, self._changed) for program in programs]
@@ -139,8 +143,10 @@ class Supervisor:
             while not self._stop_wanted and not all(child.ready for child in self._children):
                 for child in self._children:
                     self._advance(child)
-                    if child.fault:
-                        raise RequestError(ErrorCode.INTERNAL, child.program.name, child.fault, "a process that starts")
+                    if child.fault or child.left:
+                        raise RequestError(
+                            ErrorCode.INTERNAL, child.program.name, child.fault or "left", "a process that starts"
+                        )
                 self._wait()
         except BaseException:
             self.stop()
@@ -156,8 +162,8 @@ class Supervisor:
                     if child.left and child.program.leads:
                         return
                     if child.fault:
-                        delay = child.restart_later()
-                        self._tell(f"{child.program.name} {child.fault}; starting it again in {delay:.1f} s")
+                        line = f"{child.program.name} {child.fault}"
+                        self._tell(f"{line}; starting it again in {child.restart_later():.1f} s")
                 self._wait()
         finally:
             self.stop()
@@ -165,7 +171,7 @@ class Supervisor:
     def request_stop(self) -> None:
         """Make `start` and `run` return."""
         self._stop_wanted = True
-        self._changed.set()
+        self._changed.put(None)
 
     def stop(self) -> None:
         """Stop every child in order, within bounded time; those that do not leave are killed."""
@@ -183,14 +189,14 @@ class Supervisor:
 
     def _wait(self) -> None:
         due = min((child.seconds_until_due for child in self._children), default=_WATCH_S)
-        self._changed.wait(max(0.0, min(due, _WATCH_S)))
-        self._changed.clear()
+        with contextlib.suppress(queue.Empty):
+            self._changed.get(timeout=max(0.0, min(due, _WATCH_S)))
 
 
 class _Child:
     """One program's process, and all of them that came before it."""
 
-    def __init__(self, program: Program, log: IO[Any] | None, changed: threading.Event) -> None:
+    def __init__(self, program: Program, log: IO[Any] | None, changed: Wake) -> None:
         self.program = program
         self.ready = False
         self.left = False
@@ -199,7 +205,7 @@ class _Child:
         self._changed = changed
         self._process: subprocess.Popen[bytes] | None = None
         self._announcements: list[Ports] = []
-        self._began = 0.0
+        self._began = self._ready_since = 0.0
         self._due_at: float | None = time.monotonic()
         self._delay = FIRST_DELAY_S
 
@@ -258,11 +264,11 @@ class _Child:
             return None
         now = time.monotonic()
         if self.ready:
-            if now - self._began > HEALTHY_S:
+            if now - self._ready_since > HEALTHY_S:
                 self._delay = FIRST_DELAY_S
             return None
         if self._announcements:
-            self.ready = True
+            self.ready, self._ready_since = True, now
             return self._announcements[0]
         if now - self._began > self.program.start_s:
             self.stop()
@@ -285,10 +291,8 @@ class _Child:
         if process is None:
             return
         assert process.stdin is not None
-        try:
+        with contextlib.suppress(OSError):  # it is gone already
             process.stdin.close()
-        except OSError:
-            pass  # it is gone already
         for force, seconds in ((process.terminate, _STOP_S), (process.kill, _TERMINATE_S), (None, _TERMINATE_S)):
             try:
                 process.wait(seconds)
@@ -303,21 +307,19 @@ class _Child:
         process, self._process = self._process, None
         self.ready = False
         if process is not None and process.stdin is not None:
-            try:
+            with contextlib.suppress(OSError):
                 process.stdin.close()
-            except OSError:
-                pass  # what was not written has no reader any more
 
 
-def _read_announcements(output: IO[bytes], name: str, found: list[Ports], changed: threading.Event) -> None:
+def _read_announcements(output: IO[bytes], name: str, found: list[Ports], changed: Wake) -> None:
     """Take the ready line from a child's output and drain the rest, so that the child never waits for a reader."""
     with output:
         while line := output.readline(_ANNOUNCEMENT_BYTES):
             ports = _announcement(line, name)
             if ports is not None and not found:
                 found.append(ports)
-                changed.set()
-    changed.set()
+                changed.put(None)
+    changed.put(None)
 
 
 def _announcement(line: bytes, name: str) -> Ports | None:
@@ -330,9 +332,14 @@ def _announcement(line: bytes, name: str) -> Ports | None:
     return {key: value for key, value in content.items() if isinstance(value, int)}
 
 
-def _python(module: str, flags: Iterable[str]) -> list[str]:
+def module_command(module: str, flags: Iterable[str]) -> list[str]:
+    """How one of our processes is started with the interpreter that runs now."""
     # -P: a folder called "engine" where the musician happens to stand is not taken for ours.
-    return [sys.executable, "-P", "-m", module, "--announce", "--follow-stdin", *_set(flags)]
+    return [sys.executable, "-P", "-m", module, *_set(flags)]
+
+
+def _child_command(module: str, flags: Iterable[str]) -> list[str]:
+    return [*module_command(module, flags), "--announce", "--follow-stdin"]
 
 
 def _set(flags: Iterable[str]) -> list[str]:

@@ -17,8 +17,10 @@ from engine.runtime.lm import Condition
 from engine.runtime.sampler import FrameSampler
 from protocols.messages import EndReason
 
-_CHUNK_FRAMES = (1, 1, 2, 4, 8)
-"""How many frames are decoded at once: few at first, for the first sound, then more, which costs less per frame."""
+_LARGEST_CHUNK = 8
+_FRAMES_PER_GROWTH = 8
+"""Frames decoded at once: one at first, for the first sound, then one more after every eight, which costs less per frame. It
+grows more slowly than the lead of a stream that is made in time, so that waiting for a chunk never empties the player."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ class EngineStream:
 
     @property
     def _chunk_frames(self) -> int:
-        return _CHUNK_FRAMES[min(self._sequence, len(_CHUNK_FRAMES) - 1)]
+        return min(1 + self.frames // _FRAMES_PER_GROWTH, _LARGEST_CHUNK)
 
     def _apply_changes(self) -> list[Change]:
         applied = []

@@ -25,6 +25,7 @@ def engine(studio: Path) -> Iterator[Process]:
 
 @pytest.fixture(scope="session")
 def bridge(studio: Path, engine: Process) -> Iterator[Process]:
-    settings = bridge_settings(studio, engine, "files.max_region_s=20")
+    # Enough in store that no other load on the machine is heard: these tests are about what the bridge does, not how fast.
+    settings = bridge_settings(studio, engine, "files.max_region_s=20", "bridge.prebuffer_ms=400")
     with running("daw_bridge", settings, studio / "bridge.log") as process:
         yield process

@@ -37,7 +37,11 @@ def test_nothing_is_served_before_the_hello(engine: Process) -> None:
     with ZmqPeer(engine.ports["port"], hello=False) as peer:
         assert peer.ask("status")["code"] == "handshake"
         refused = peer.ask("hello", protocol=PROTOCOL_VERSION + 1)
-        assert (refused["code"], refused["field"], refused["value"]) == ("version", "protocol", str(PROTOCOL_VERSION + 1))
+        assert (refused["code"], refused["field"], refused["value"]) == (
+            "version",
+            "protocol",
+            str(PROTOCOL_VERSION + 1),
+        )
         assert str(PROTOCOL_VERSION) in refused["allowed"]
         assert peer.ask("hello", protocol=PROTOCOL_VERSION)["type"] == "welcome"
 
@@ -81,7 +85,9 @@ def test_a_stream_goes_on_from_samples_sent_along(peer: ZmqPeer) -> None:
 
 
 def test_a_take_can_be_made_again_from_its_recipe(peer: ZmqPeer) -> None:
-    opened = peer.ask("continue", tone(1.0).tobytes(), prompt="a", duration=2.0, sample_rate=32000, channels=1, lead=0.3)
+    opened = peer.ask(
+        "continue", tone(1.0).tobytes(), prompt="a", duration=2.0, sample_rate=32000, channels=1, lead=0.3
+    )
     stream = opened["stream"]
     peer.event("started", stream)
     assert peer.ask("update", stream=stream, prompt="something else", temperature=0.7)["type"] == "done"

@@ -93,7 +93,9 @@ def test_a_region_is_continued(host: OscPeer, studio: Path) -> None:
     time = np.arange(3 * 44100) / 44100
     path = studio / "guitar.wav"
     soundfile.write(path, np.stack([np.sin(2000 * time), np.sin(2500 * time)], axis=1) * 0.3, 44100)
-    outcome, answer = host.ask("/bridge/continue", 2, str(path), "start", 1.0, "length", 1.5, "duration", 0.7, "seed", 1)
+    outcome, answer = host.ask(
+        "/bridge/continue", 2, str(path), "start", 1.0, "length", 1.5, "duration", 0.7, "seed", 1
+    )
     assert outcome == "/done"
     assert answer[1:3] == ["done", pytest.approx(0.7)]
     sidecar = json.loads(Path(answer[4]).with_suffix(".json").read_text())
