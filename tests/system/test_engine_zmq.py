@@ -256,6 +256,7 @@ def test_streams_of_a_client_that_vanished_end(peer: ZmqPeer, engine: Process) -
 
 def test_models_and_version_are_listed(peer: ZmqPeer) -> None:
     models = {item["name"]: item for item in peer.ask("models")["items"]}
-    assert models["pocket"]["loaded"] and not models["pocket"]["trained"]
+    assert models["pocket"]["loaded"]
+    assert not models["pocket"]["trained"]
     assert models["musicgen-small"]["source"] == "facebook/musicgen-small"
     assert peer.ask("version")["protocol"] == PROTOCOL_VERSION
