@@ -44,9 +44,9 @@ def ensure_torchaudio() -> bool:
         except Exception:
             _forget_torchaudio()
             raise error from None
-        _LOG.warning(
+        _LOG.info(
             "torchaudio's compiled extension does not load beside this build of torch; going on without it. "
-            "Nothing here needs it; a torchaudio built for the same torch would silence this message."
+            "Nothing here needs it; a torchaudio built for the same torch would be used whole."
         )
     return True
 
