@@ -7,7 +7,8 @@ import time
 import structlog
 import zmq
 
-from daw_bridge.audio.player import NO_CARD, Player, PlayerSettings
+from daw_bridge.audio.player import Player, PlayerSettings
+from daw_bridge.audio.recovery import NO_CARD
 from daw_bridge.engine_client import EngineClient
 from daw_bridge.service import BridgeService
 from protocols.bridge_messages import BRIDGE_REQUESTS, SetDefaults

@@ -31,7 +31,9 @@ def wait_until(condition: Callable[[], Any], seconds: float = 20.0, what: str = 
 class Process:
     """One of our processes: its ports, and ways to end it."""
 
-    def __init__(self, module: str, settings: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, module: str, settings: Sequence[str], log: Path, environment: dict[str, str] | None = None
+    ) -> None:
         self.log = log
         command = [sys.executable, "-m", module, "--announce", "--follow-stdin"]
         for setting in settings:

@@ -1,0 +1,212 @@
+"""The process that owns the sound card. `CardOutput` starts it and talks to it over two pipes, one JSON object a line.
+
+First line in: ``{"device", "channels", "sample_rate", "latency", "blocksize", "meters"}``; one line out: ``{"opened":
+…}`` or ``{"error": …}``. Then in: ``{"do": "add" | "remove" | "gain" | "close", …}``, nothing out: state travels in
+shared memory. The process ends when its input does, so it never outlives the bridge.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import threading
+from types import ModuleType
+from typing import Any, BinaryIO, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daw_bridge.audio.devices import (
+    Device,
+    choose_device,
+    error_as_dict,
+    leave_portaudio,
+    list_devices,
+    load_sounddevice,
+)
+from daw_bridge.audio.mixer import Meters
+from daw_bridge.audio.output import LocalOutput
+from daw_bridge.audio.shared import SharedBlock
+from daw_bridge.audio.voice import VoiceLayout, VoiceMemory
+from protocols.errors import ErrorCode, RequestError
+
+FIRST_CALLBACK_SECONDS = 3.0
+"""How long a card may take from start to its first callback; one that never calls back counts as not opened."""
+
+WATCH_SECONDS = 0.05
+"""How often the stream is asked whether it still runs."""
+
+
+class DeviceOutput(LocalOutput):
+    """A PortAudio output stream (float32) in this process.
+
+    Threads: as `Output`; the callback runs on PortAudio's thread.
+
+    Args:
+        sounddevice: the module, see `load_sounddevice`.
+        device: where to play.
+        channels: wanted; fewer if the device has fewer.
+        sample_rate: Hz; None, or a rate that the device refuses, for the device's own.
+        latency: "low", "high" or seconds.
+        blocksize: frames in one callback; 0 lets the device choose.
+        meters: where to report.
+    """
+
+    def __init__(
+        self,
+        sounddevice: ModuleType,
+        device: Device,
+        channels: int = 2,
+        sample_rate: int | None = None,
+        latency: str | float = "low",
+        blocksize: int = 0,
+        meters: Meters | None = None,
+    ) -> None:
+        channels = min(channels, device.channels)
+        if sample_rate is not None:
+            try:
+                sounddevice.check_output_settings(device.index, channels, "float32", samplerate=sample_rate)
+            except (sounddevice.PortAudioError, ValueError):
+                sample_rate = None
+        super().__init__(sample_rate or device.sample_rate, channels, blocksize, meters)
+        self.name = device.name
+        self.host_api = device.host_api
+        self._sounddevice = sounddevice
+        self._device = device
+        self._wanted_latency = latency
+        self._called = threading.Event()
+        self._stream: Any = None
+
+    def open(self) -> None:
+        try:
+            self._stream = self._sounddevice.OutputStream(
+                device=self._device.index,
+                channels=self.channels,
+                samplerate=self.sample_rate,
+                blocksize=self.blocksize,
+                latency=self._wanted_latency,
+                dtype="float32",
+                callback=self._first_callback,
+            )
+            self._stream.start()
+        except (self._sounddevice.PortAudioError, ValueError) as error:
+            raise self._refusal(str(error)) from error
+        if not self._called.wait(FIRST_CALLBACK_SECONDS):
+            raise self._refusal(f"no callback in {FIRST_CALLBACK_SECONDS:g} s")
+        self.latency = float(self._stream.latency)
+
+    def close(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close(ignore_errors=True)
+
+    @property
+    def active(self) -> bool:
+        return self._stream is not None and bool(self._stream.active)
+
+    def _refusal(self, reason: str) -> RequestError:
+        return RequestError(ErrorCode.UNSUPPORTED, "device", self._device.full_name, f"a device that opens: {reason}")
+
+    def _first_callback(self, out: NDArray[np.float32], frames: int, times: object, status: Any) -> None:
+        if not self._called.is_set():
+            self.blocksize = frames
+            self._called.set()
+        if status and status.output_underflow:
+            self.meters.note_underflow()
+        self.mixer.render(out)
+
+
+class _Card:
+    """Carries out the commands that come through the pipe."""
+
+    def __init__(self, output: DeviceOutput) -> None:
+        self._output = output
+        self._voices: dict[int, VoiceMemory] = {}
+
+    def obey(self, commands: BinaryIO) -> None:
+        """Read and carry out commands until told to close or until the other side is gone."""
+        for line in commands:
+            command = json.loads(line)
+            match command["do"]:
+                case "add":
+                    self._add(command["voice"], command["path"], VoiceLayout(**command["layout"]))
+                case "remove":
+                    self._remove(command["voice"])
+                case "gain":
+                    self._output.set_gain(command["gain"])
+                case "close":
+                    return
+
+    def _add(self, voice: int, path: str, layout: VoiceLayout) -> None:
+        try:
+            block = SharedBlock.attach(path, layout.bytes_needed)
+        except OSError:  # removed again before it got here
+            return
+        block.unlink()
+        memory = VoiceMemory(layout, block.memory, attach=True)
+        self._voices[voice] = memory
+        self._output.mixer.add(memory)
+
+    def _remove(self, voice: int) -> None:
+        memory = self._voices.pop(voice, None)
+        if memory is not None:
+            self._output.remove_voice(memory)
+
+
+def open_device(settings: dict[str, Any]) -> DeviceOutput:
+    """Open the card that ``settings`` (the first line of the pipe) asks for; raises RequestError."""
+    sounddevice = load_sounddevice()
+    meters = SharedBlock.attach(settings["meters"], Meters.BYTES)
+    output = DeviceOutput(
+        sounddevice,
+        choose_device(list_devices(sounddevice), settings["device"]),
+        settings["channels"],
+        settings["sample_rate"],
+        settings["latency"],
+        settings["blocksize"],
+        Meters(meters.memory),
+    )
+    output.open()
+    return output
+
+
+def _reply(replies: TextIO, message: dict[str, Any]) -> None:
+    replies.write(json.dumps(message) + "\n")
+    replies.flush()
+
+
+def _main() -> None:
+    commands, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # sound libraries print to stdout; the pipe is for replies alone
+    try:
+        output = open_device(json.loads(commands.readline()))
+    except RequestError as error:
+        _reply(replies, {"error": error_as_dict(error)})
+        leave_portaudio()
+    output.meters.note_active(True)
+    described = {
+        key: getattr(output, key) for key in ("name", "host_api", "sample_rate", "channels", "blocksize", "latency")
+    }
+    _reply(replies, {"opened": described})
+
+    # From here on next to no garbage is made, and a collection would stop the callback.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+    obeying = threading.Thread(target=_Card(output).obey, args=(commands,), name="card-commands", daemon=True)
+    obeying.start()
+    while obeying.is_alive():
+        output.meters.note_active(output.active)
+        obeying.join(WATCH_SECONDS)
+    if output.active:
+        output.close()
+        leave_portaudio()
+    # The sound system has died under the stream: PortAudio would wait for it for minutes.
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    _main()
