@@ -136,10 +136,8 @@ class OscFront:
 
     def _dispatch(self, message: OscMessage, sender: Peer) -> None:
         path, arguments = message.address, message.arguments
-        if (
-            path in _ANSWERS
-        ):  # ours, or another server's, sent to a wrong port: to answer an answer would go on for ever
-            self.refused += 1
+        if path in _ANSWERS:
+            self.refused += 1  # an answer that was sent to a wrong port; to answer it could go on for ever
             return
         peer = self._answer_at.get(sender, sender)
         asker = Asker(peer, path, 0)

@@ -48,7 +48,7 @@ class OscPort:
             try:
                 self.port = self._bind(host, port)
                 return
-            except (OSError, UnicodeError) as error:
+            except (OSError, TypeError) as error:  # TypeError: a name that IDNA cannot encode
                 self.close()
                 if not attempts:
                     reason = f"a free port of this machine ({getattr(error, 'strerror', None) or error})"
