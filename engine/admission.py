@@ -27,8 +27,8 @@ class Admission:
         self._bundle = bundle
         self._files = settings.files
 
-    def plan(self, request: StreamRequest, payload: bytes, stream: int) -> StreamPlan:
-        """Read and check everything that can be checked without the model.
+    def plan(self, request: StreamRequest, payload: bytes) -> StreamPlan:
+        """Read and check everything that can be checked without the model (any thread).
 
         Raises:
             RequestError: which field is wrong and what is allowed.
@@ -37,7 +37,6 @@ class Admission:
         if isinstance(request, Continue) and audio is None and codes is None:
             raise RequestError(ErrorCode.MISSING, "path", None, "an audio file, or samples sent along")
         return StreamPlan(
-            stream=stream,
             request=request,
             seed=request.seed if request.seed >= 0 else secrets.randbelow(INT32_MAX),
             duration=None if isinstance(request, Open) else getattr(request, "duration", None),

@@ -41,7 +41,6 @@ class StreamPlan:
         script: changes to come, with the frame of each.
     """
 
-    stream: int
     request: StreamRequest
     seed: int
     duration: float | None
@@ -84,15 +83,15 @@ class Preparation:
         self._jobs.put(None)
         self._thread.join(seconds)
 
-    def submit(self, plan: StreamPlan, answer: Callable[[PreparedStream | RequestError], None]) -> None:
-        """Prepare a stream and hand it, or the error, to ``answer``."""
-        self._jobs.put(lambda: answer(self._guarded(lambda: self.prepare(plan))))
+    def submit(self, stream: int, plan: StreamPlan, answer: Callable[[PreparedStream | RequestError], None]) -> None:
+        """Prepare the stream with this number and hand it, or the error, to ``answer``."""
+        self._jobs.put(lambda: answer(self._guarded(lambda: self.prepare(stream, plan))))
 
     def encode(self, change: Change, answer: Callable[[Change | RequestError], None]) -> None:
         """Encode a change's prompt and hand the change to ``answer``."""
         self._jobs.put(lambda: answer(self._guarded(lambda: self.condition(change))))
 
-    def prepare(self, plan: StreamPlan) -> PreparedStream:
+    def prepare(self, number: int, plan: StreamPlan) -> PreparedStream:
         """Build the stream of a plan (on the caller's thread).
 
         Raises:
@@ -114,7 +113,7 @@ class Preparation:
         )
         decoder = self._bundle.codec.stream()
         stream = EngineStream(
-            id=plan.stream,
+            id=number,
             sampler=sampler,
             decoder=decoder,
             sample_rate=bundle.sample_rate,

@@ -104,8 +104,8 @@ class EngineProcess:
 
     def _warm_up(self) -> None:
         """Make a little sound that nobody hears, so that the first request does not pay for allocations and kernels."""
-        plan = StreamPlan(stream=0, request=Generate(prompt="warm up"), seed=0, duration=_WARM_UP_S)
-        stream = self._preparation.prepare(plan).stream
+        plan = StreamPlan(request=Generate(prompt="warm up"), seed=0, duration=_WARM_UP_S)
+        stream = self._preparation.prepare(0, plan).stream
         while not stream.sampler.done:
             stream.advance()
 
@@ -115,6 +115,7 @@ class EngineProcess:
         if not self._scheduler.join(_STOP_S):
             log.warning("the model's thread did not stop in time")
         self._loop.run_pending()
+        self._service.close()
         self._osc.close()
         self._zmq.close()
         self._loop.close()

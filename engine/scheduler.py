@@ -18,6 +18,8 @@ from protocols.messages import EndReason
 log = structlog.get_logger()
 
 _PROGRESS_S = 0.25
+_STALLED_S = 5.0
+_GIVEN_UP_S = 600.0
 _IDLE_S = 0.5
 _COLLECT_STEPS = 512
 
@@ -77,9 +79,13 @@ class Scheduler:
     Threads: `post`, `start` and `join` may be called from any thread; everything else is the model thread's own. Events leave
     through ``emit``, which must neither block nor raise.
 
+    A stream that is as far ahead as it may be is not touched until its owner has taken more. One whose owner takes nothing for a
+    while gives its place to the next that waits, goes on when its owner does, and is ended when that lasts too long.
+
     Args:
         emit: takes each event.
         max_running: how many streams are made side by side; others wait in order.
+        clock: seconds, monotonic; tests move their own.
         prepare_thread: called once on the model's thread before its first step (thread counts, warm-up).
     """
 
@@ -89,15 +95,18 @@ class Scheduler:
         *,
         max_running: int,
         prepare_thread: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stats = SchedulerStats()
         self._emit = emit
         self._max_running = max_running
         self._prepare_thread = prepare_thread
+        self._clock = clock
         self._inbox: SimpleQueue[Command] = SimpleQueue()
         self._running: dict[int, EngineStream] = {}
         self._waiting: deque[EngineStream] = deque()
         self._told: dict[int, float] = {}
+        self._full_since: dict[int, float] = {}
         self._stopping = False
         self._steps = 0
         self._thread = threading.Thread(target=self.run, name="model", daemon=True)
@@ -153,6 +162,7 @@ class Scheduler:
                 stream_found = self._find(number)
                 if stream_found is not None:
                     stream_found.taken = max(stream_found.taken, min(position, stream_found.samples_out))
+                    self._full_since.pop(number, None)
             case End(number, reason):
                 self._end(number, reason)
             case Stop():
@@ -166,7 +176,12 @@ class Scheduler:
         return next((stream for stream in self._waiting if stream.id == number), None)
 
     def _fill(self) -> None:
-        while self._waiting and len(self._running) < self._max_running:
+        now = self._clock()
+        for number, since in list(self._full_since.items()):
+            if now - since > _GIVEN_UP_S:
+                self._end(number, "owner_lost", f"its owner took nothing for {_GIVEN_UP_S:g} s")
+        stalled = sum(now - since > _STALLED_S for since in self._full_since.values())
+        while self._waiting and len(self._running) - stalled < self._max_running:
             stream = self._waiting.popleft()
             self._running[stream.id] = stream
             self._emit(StreamStarted(stream.id))
@@ -189,9 +204,10 @@ class Scheduler:
         for event in events:
             self._emit(event)
             if isinstance(event, StreamEnded):
-                self._running.pop(stream.id, None)
-                self._told.pop(stream.id, None)
-        now = time.monotonic()
+                self._forget(stream.id)
+        now = self._clock()
+        if not stream.has_room and stream.id in self._running:
+            self._full_since.setdefault(stream.id, now)
         if stream.id in self._running and now - self._told.get(stream.id, 0.0) >= _PROGRESS_S:
             self._told[stream.id] = now
             self._emit(StreamProgress(stream.id, stream.samples_out, stream.realtime))
@@ -210,7 +226,11 @@ class Scheduler:
         stream = self._find(number)
         if stream is None:
             return
-        self._running.pop(number, None)
-        self._told.pop(number, None)
+        self._forget(number)
         self._waiting = deque(waiting for waiting in self._waiting if waiting.id != number)
         self._emit(StreamEnded(number, reason, stream.samples_out, text))
+
+    def _forget(self, number: int) -> None:
+        self._running.pop(number, None)
+        self._told.pop(number, None)
+        self._full_since.pop(number, None)

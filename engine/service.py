@@ -11,6 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,7 +23,7 @@ import torch
 from engine.admission import Admission
 from engine.checkpoints.bundle import ModelBundle
 from engine.checkpoints.catalogue import CATALOGUE
-from engine.preparation import Preparation, PreparedStream
+from engine.preparation import Preparation, PreparedStream, StreamPlan
 from engine.scheduler import Alter, End, Scheduler, Start, Take
 from engine.stream import (
     AudioBlock,
@@ -40,24 +41,22 @@ from protocols.messages import (
     Acknowledge,
     AudioHeader,
     Cancel,
-    Continue,
     Done,
     Ended,
     EndReason,
     EngineStatus,
     Event,
-    Generate,
     Listen,
     Missed,
     ModelInfo,
     ModelList,
     Models,
-    Open,
     Opened,
     Ping,
     Progress,
     Quit,
     Recipe,
+    RegionRequest,
     Reply,
     Request,
     Started,
@@ -84,6 +83,8 @@ LISTENER_WINDOW_S = 10.0
 """How far a listener that is not the owner may lag behind before blocks are dropped for it."""
 _MAX_CHANGES = 10_000
 
+Answer = Callable[[Reply | RequestError], None]
+
 
 class Client(Protocol):
     """Somebody who opens or hears streams, whatever the transport. None of these may block or raise."""
@@ -91,6 +92,10 @@ class Client(Protocol):
     @property
     def name(self) -> str:
         """What the client calls itself."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody is there any more."""
 
     def event(self, event: Event) -> None:
         """Tell the client something."""
@@ -162,29 +167,36 @@ class Service:
         self._admission = Admission(bundle, settings)
         self._entries: dict[int, _Entry] = {}
         self._last_id = 0
+        self._files = ThreadPoolExecutor(1, thread_name_prefix="files")
+        self._reading = 0
         self._began = time.monotonic()
         self._process = psutil.Process(os.getpid())
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
-    def handle(self, request: Request, client: Client, payload: bytes = b"") -> Reply:
+    def handle(self, request: Request, client: Client, answer: Answer, payload: bytes = b"") -> None:
         """Carry out one request of a client.
 
-        Raises:
-            RequestError: it is refused; nothing has changed then.
+        ``answer`` gets the reply or the error, exactly once: at once, or later on this thread when a file has to be read first.
         """
         self.requests += 1
-        try:
-            return self._handle(request, client, payload)
-        except RequestError as error:
-            self.errors += 1
-            self.busy += error.code is ErrorCode.BUSY
-            raise
 
-    def _handle(self, request: Request, client: Client, payload: bytes) -> Reply:
+        def counted(reply: Reply | RequestError) -> None:
+            if isinstance(reply, RequestError):
+                self.errors += 1
+                self.busy += reply.code is ErrorCode.BUSY
+            answer(reply)
+
+        try:
+            if isinstance(request, StreamRequest):
+                self._open(request, client, payload, counted)
+            else:
+                counted(self._handle(request, client))
+        except RequestError as error:
+            counted(error)
+
+    def _handle(self, request: Request, client: Client) -> Reply:
         match request:
-            case Generate() | Continue() | Open():
-                return self._open(request, client, payload)
             case Acknowledge(stream=number, position=position):
                 self._acknowledge(self._entry(number), client, position)
             case Update():
@@ -263,6 +275,10 @@ class Service:
             uptime=round(time.monotonic() - self._began, 1),
         )
 
+    def close(self) -> None:
+        """Let go of the files' thread."""
+        self._files.shutdown(wait=False, cancel_futures=True)
+
     def client_lost(self, client: Client) -> None:
         """Forget a client that is gone: it hears nothing more, and the streams it owns end."""
         self.clients.discard(client)
@@ -273,18 +289,35 @@ class Service:
 
     # --- streams ----------------------------------------------------------------------------------------------------
 
-    def _open(self, request: StreamRequest, client: Client, payload: bytes) -> Opened:
+    def _open(self, request: StreamRequest, client: Client, payload: bytes, answer: Answer) -> None:
         limit = self._settings.engine
-        if len(self._entries) >= limit.max_running + limit.max_waiting:
-            raise RequestError(
-                ErrorCode.BUSY, "queue", len(self._entries), f"{limit.max_running + limit.max_waiting} streams at once"
-            )
-        plan = self._admission.plan(request, payload, self._last_id + 1)
-        self._last_id = plan.stream
-        entry = _Entry(plan.stream, request, client, plan.seed, plan.duration or 0.0)
+        if len(self._entries) + self._reading >= limit.max_running + limit.max_waiting:
+            allowed = f"at most {limit.max_running + limit.max_waiting} streams at once"
+            raise RequestError(ErrorCode.BUSY, "queue", len(self._entries) + self._reading, allowed)
+        if not (isinstance(request, RegionRequest) and request.path):
+            answer(self._admit(self._admission.plan(request, payload), client))
+            return
+
+        def admitted(done: Future[StreamPlan]) -> None:
+            self._reading -= 1
+            error = done.exception()
+            if isinstance(error, RequestError):
+                answer(error)
+            elif error is not None:
+                answer(RequestError(ErrorCode.INTERNAL, "path", f"{type(error).__name__}: {error}"))
+            elif not client.gone:
+                answer(self._admit(done.result(), client))
+
+        self._reading += 1
+        future = self._files.submit(self._admission.plan, request, payload)
+        future.add_done_callback(lambda done: self._call_soon(lambda: admitted(done)))
+
+    def _admit(self, plan: StreamPlan, client: Client) -> Opened:
+        self._last_id += 1
+        entry = _Entry(self._last_id, plan.request, client, plan.seed, plan.duration or 0.0)
         before = sum(other.state != "running" for other in self._entries.values())
         self._entries[entry.id] = entry
-        self._preparation.submit(plan, lambda result: self._call_soon(lambda: self._prepared(entry, result)))
+        self._preparation.submit(entry.id, plan, lambda result: self._call_soon(lambda: self._prepared(entry, result)))
         return Opened(stream=entry.id, seed=entry.seed, waiting=before)
 
     def _prepared(self, entry: _Entry, result: PreparedStream | RequestError) -> None:

@@ -44,6 +44,8 @@ _TOLD = (Started, Progress, Updated, Ended)
 class _TakeOwner:
     """The owner of a stream that was asked for over OSC: it writes the take and answers when the file is there."""
 
+    gone = False
+
     def __init__(self, osc: EngineOsc, asker: Asker, request: StreamRequest) -> None:
         self.stream = 0
         self._osc = osc
@@ -58,6 +60,14 @@ class _TakeOwner:
     def name(self) -> str:
         """Shown in lists."""
         return f"osc-{self._asker.peer.host}:{self._asker.peer.port}"
+
+    def opened(self, reply: Reply | RequestError) -> None:
+        """The service took the request, or did not."""
+        if isinstance(reply, Opened):
+            self.stream = reply.stream
+            self._osc.own(self)
+        elif isinstance(reply, RequestError):
+            self._osc.front.fail(self._asker, reply)
 
     def event(self, event: Event) -> None:
         """Keep what the sidecar needs, pass on what the client wants to know."""
@@ -155,6 +165,7 @@ class _Visitor:
     """An OSC client that asks about streams without owning one."""
 
     name = "osc"
+    gone = False
 
     def event(self, event: Event) -> None:
         """Nothing is sent to a visitor: it hears events by ``/notify``."""
@@ -187,19 +198,15 @@ class EngineOsc:
 
     def handle(self, request: Request, asker: Asker) -> Reply | None:
         """Carry a request out; one that opens a stream is answered when its take is written."""
-        match request:
-            case Generate() | Continue():
-                owner = _TakeOwner(self, asker, request)
-                opened = self._service.handle(request, owner)
-                assert isinstance(opened, Opened)
-                owner.stream = opened.stream
-                self._owners[opened.stream] = owner
-                return None
-            case _ if getattr(request, "stream", None) == 0:
-                for owner in list(self._owners.values()):
-                    self._service.handle(request, owner)
-                return self._service.handle(request, self._visitor)
-        return self._service.handle(request, self._visitor)
+        if isinstance(request, Generate | Continue):
+            owner = _TakeOwner(self, asker, request)
+            self._service.handle(request, owner, owner.opened)
+            return None
+        if getattr(request, "stream", None) == 0:  # every stream that was opened over OSC
+            for owner in list(self._owners.values()):
+                self._service.handle(request, owner, lambda reply: None)
+        self._service.handle(request, self._visitor, lambda reply: self._answer(asker, reply))
+        return None
 
     def report(self, request: Status | Version) -> Reply:
         """Answer ``/status`` or ``/version``."""
@@ -207,7 +214,11 @@ class EngineOsc:
 
     def acknowledge(self, owner: _TakeOwner, position: int) -> None:
         """Let a stream run on."""
-        self._service.handle(Acknowledge(stream=owner.stream, position=position), owner)
+        self._service.handle(Acknowledge(stream=owner.stream, position=position), owner, lambda reply: None)
+
+    def own(self, owner: _TakeOwner) -> None:
+        """A stream was opened."""
+        self._owners[owner.stream] = owner
 
     def forget(self, owner: _TakeOwner) -> None:
         """A stream is over."""
@@ -222,6 +233,12 @@ class EngineOsc:
         for owner in list(self._owners.values()):
             owner.abandon()
         self._port.close()
+
+    def _answer(self, asker: Asker, reply: Reply | RequestError) -> None:
+        if isinstance(reply, RequestError):
+            self.front.fail(asker, reply)
+        else:
+            self.front.done(asker, reply)
 
     def _pump(self) -> None:
         for owner in list(self._owners.values()):

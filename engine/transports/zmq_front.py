@@ -28,6 +28,7 @@ class ZmqClient:
     def __init__(self, front: ZmqFront, identity: bytes, name: str) -> None:
         self.identity = identity
         self.heard = time.monotonic()
+        self.gone = False
         self._front = front
         self._name = name
 
@@ -112,30 +113,35 @@ class ZmqFront:
         client = self._clients.get(identity)
         if client is not None:
             client.heard = time.monotonic()
-        request_id = 0
         try:
             incoming = decode_request(frames)
-            request_id = incoming.id
-            if isinstance(incoming.message, Hello):
-                reply: Reply = self._greet(identity, incoming.message)
-            elif client is None:
-                self._service.count_broken()
-                raise RequestError(ErrorCode.HANDSHAKE, "type", None, "hello first")
-            else:
-                reply = self._service.handle(incoming.message, client, incoming.payload)
         except WireError as error:
             self._service.count_broken()
-            reply, request_id = failure(error), error.request_id
+            self._answer(identity, error.request_id, error)
+            return
+
+        def answer(reply: Reply | RequestError) -> None:
+            self._answer(identity, incoming.id, reply)
+
+        try:
+            if isinstance(incoming.message, Hello):
+                answer(self._greet(identity, incoming.message))
+            elif client is None:
+                raise RequestError(ErrorCode.HANDSHAKE, "type", None, "hello first")
+            else:
+                self._service.handle(incoming.message, client, answer, incoming.payload)
         except RequestError as error:
-            reply = failure(error)
+            self._service.count_broken()
+            answer(error)
         except Exception as error:  # a fault in one request must not end the process
             log.exception("request failed")
-            reply = failure(RequestError(ErrorCode.INTERNAL, "request", f"{type(error).__name__}: {error}"))
-        self.send(identity, encode_reply(request_id, reply))
+            answer(RequestError(ErrorCode.INTERNAL, "request", f"{type(error).__name__}: {error}"))
+
+    def _answer(self, identity: bytes, request_id: int, reply: Reply | RequestError) -> None:
+        self.send(identity, encode_reply(request_id, failure(reply) if isinstance(reply, RequestError) else reply))
 
     def _greet(self, identity: bytes, hello: Hello) -> Reply:
         if hello.protocol != PROTOCOL_VERSION:
-            self._service.count_broken()
             raise RequestError(ErrorCode.VERSION, "protocol", hello.protocol, f"{PROTOCOL_VERSION} (this engine's)")
         if identity not in self._clients:
             if len(self._clients) >= MAX_CLIENTS:
@@ -155,6 +161,7 @@ class ZmqFront:
     def _forget(self, identity: bytes) -> None:
         client = self._clients.pop(identity, None)
         if client is not None:
+            client.gone = True
             log.info("client lost", client=client.name)
             # Not from inside a send: the service may be going through its streams right now.
             self._loop.call_soon(lambda: self._service.client_lost(client))
