@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import structlog
 
 from audio_files.recorder import TakeRecorder, record_take
 from audio_files.takes import Take
 from daw_bridge.audio.feeder import Feeder
-from protocols.bridge_messages import Playback, PlayOpen, Progressed, Queued, Saved, Sounding
-from protocols.errors import ErrorCode, RequestError
+from protocols.bridge_messages import PlayAgain, Playback, PlayOpen, Progressed, Queued, Saved, Sounding
+from protocols.errors import ErrorCode, RequestError, shorten
 from protocols.messages import (
     AudioHeader,
     Ended,
@@ -24,6 +26,7 @@ from protocols.messages import (
     Opened,
     Progress,
     Recipe,
+    Started,
     StreamInfo,
     StreamRequest,
     Welcome,
@@ -32,6 +35,8 @@ from protocols.osc.front import Asker
 from protocols.wire import sidecar_of
 
 log = structlog.get_logger()
+
+_PROGRESS_S = 0.25
 
 
 class StreamHost(Protocol):
@@ -42,6 +47,9 @@ class StreamHost(Protocol):
 
     def acknowledge(self, stream: int, position: int) -> None:
         """Let the engine run on."""
+
+    def end(self, stream: int) -> None:
+        """Let the engine stop making it."""
 
     def publish(self, event: Event, asker: Asker) -> None:
         """Tell the client, and whoever listens."""
@@ -64,17 +72,19 @@ class BridgeStream:
         welcome: the engine's facts.
         takes: folder for the take.
         received: ``time.monotonic()`` of the request, in seconds.
+        limit: samples after which the stream is over, whatever the engine would still make; None for all of it.
     """
 
     def __init__(
         self,
         host: StreamHost,
-        request: Playback,
+        request: Playback | PlayAgain,
         message: StreamRequest,
         asker: Asker,
         welcome: Welcome,
         takes: Path,
         received: float,
+        limit: int | None = None,
     ) -> None:
         self.number = 0
         self.request = request
@@ -84,7 +94,8 @@ class BridgeStream:
         self._host = host
         self._welcome = welcome
         self._received = received
-        self._seed = request.seed
+        self._limit = limit
+        self._seed = message.seed
         self._feeder: Feeder | None = None
         self._recorder: TakeRecorder | None = None
         self._take: Future[Take] | None = None
@@ -95,11 +106,13 @@ class BridgeStream:
         self._total_seconds = 0.0
         self._first_sound_ms = 0.0
         self._fault: RequestError | None = None
+        self._path: str | None = None
+        self._told = 0.0
         self._answered = False
         if request.save:
             self._recorder = record_take(
                 takes,
-                request.name or request.prompt or Path(getattr(request, "path", "")).stem or "untitled",
+                request.name or message.prompt or Path(getattr(request, "path", "")).stem or "untitled",
                 sample_rate=welcome.sample_rate,
                 channels=welcome.channels,
                 format=request.format,
@@ -126,7 +139,7 @@ class BridgeStream:
             stream=max(1, self.number),
             kind=str(type(self.request).__struct_config__.tag),
             state="ending" if self._ended is not None else "running" if self._samples else "waiting",
-            prompt=self.words,
+            prompt=shorten(self.words, 200),
             seed=self._seed,
             seconds=self._seconds,
             total_seconds=self._total_seconds,
@@ -138,7 +151,7 @@ class BridgeStream:
         self.number, self._seed = reply.stream, reply.seed
         request_id = self.asker.request_id
         self._host.publish(
-            Queued(request=request_id, stream=reply.stream, seed=reply.seed, words=self.words), self.asker
+            Queued(request=request_id, stream=reply.stream, seed=reply.seed, words=shorten(self.words, 200)), self.asker
         )
 
     def refused(self, error: RequestError) -> None:
@@ -149,7 +162,11 @@ class BridgeStream:
     def audio(self, header: AudioHeader, samples: memoryview) -> None:
         """A block arrived: to the card, to the file."""
         block = np.frombuffer(samples, np.float32).reshape(header.frames, header.channels)
-        self._samples = header.position + header.frames
+        if self._limit is not None:
+            block = block[: max(0, self._limit - header.position)]
+            if header.position + header.frames >= self._limit:
+                self._host.end(self.number)
+        self._samples = header.position + len(block)
         if self._feeder is not None and not self.cancelled:
             taken = self._feeder.write(block)
             if taken < len(block):  # cannot be while the engine keeps to the lead; told rather than hidden
@@ -163,14 +180,13 @@ class BridgeStream:
         match event:
             case Recipe():
                 self._recipe = event
-            case Progress(seconds=seconds, total_seconds=total):
-                self._total_seconds = total
-                self._host.publish(
-                    Progressed(stream=self.number, seconds=seconds, total_seconds=total, played=self._played_seconds()),
-                    self.asker,
-                )
+            case Progress():
+                pass  # told by the bridge itself, which knows what was played and goes on when the engine is done
             case Ended():
                 self._over(event)
+            case Started(seconds=seconds):
+                self._total_seconds = seconds
+                self._host.publish(event, self.asker)
             case _:
                 self._host.publish(event, self.asker)
 
@@ -196,6 +212,7 @@ class BridgeStream:
         if self._recorder is not None and self._take is None:
             self._guard(lambda recorder: recorder.pump())
         self._tell_first_sound()
+        self._tell_progress()
         self._acknowledge()
         if self._ended is not None:
             self._close(self._ended)
@@ -215,6 +232,21 @@ class BridgeStream:
             self._first_sound_ms = round(max(0.001, first - self._received) * 1000, 3)
             self._host.publish(Sounding(stream=self.number, first_sound_ms=self._first_sound_ms), self.asker)
 
+    def _tell_progress(self) -> None:
+        now = time.monotonic()
+        if not self.number or not self._samples or now - self._told < _PROGRESS_S:
+            return
+        self._told = now
+        self._host.publish(
+            Progressed(
+                stream=self.number,
+                seconds=self._seconds,
+                total_seconds=self._total_seconds,
+                played=self._played_seconds(),
+            ),
+            self.asker,
+        )
+
     def _acknowledge(self) -> None:
         """What was played and is safe on its way to the disk may be followed by more."""
         if self._ended is not None or not self.number:
@@ -231,6 +263,8 @@ class BridgeStream:
     def _over(self, ended: Ended) -> None:
         if self._ended is not None:
             return
+        if self._limit is not None and self._samples >= self._limit:
+            ended = msgspec.structs.replace(ended, reason="done", samples=self._samples, seconds=self._seconds)
         self._ended = ended
         if self._feeder is not None:
             if ended.reason == "cancelled":
@@ -244,7 +278,7 @@ class BridgeStream:
         """Take the last steps, each once: close the file, wait for the sound, answer."""
         if self._recorder is not None and self._take is None and self._recorder.idle:
             self._finish_take(self._recorder, ended)
-        file_done = self._recorder is None or (self._take is not None and self._take.done())
+        file_done = self._recorder is None or self._path is not None or self._fault is not None
         sound_done = self._feeder is None or self._feeder.finished
         if file_done and sound_done and not self._answered:
             self._answer(self._outcome(ended))
@@ -261,8 +295,9 @@ class BridgeStream:
         error = future.exception()
         if error is None:
             take = future.result()
+            self._path = str(take.path)
             self._host.publish(
-                Saved(stream=max(1, self.number), path=str(take.path), seconds=float(take.seconds)), self.asker
+                Saved(stream=max(1, self.number), path=self._path, seconds=float(take.seconds)), self.asker
             )
         elif isinstance(error, RequestError):
             self._fault = error
@@ -284,13 +319,12 @@ class BridgeStream:
             return self._fault
         if ended.reason == "failed":
             return RequestError(ErrorCode.INTERNAL, "stream", ended.text)
-        path = str(self._take.result().path) if self._take is not None else ""
         return Finished(
             stream=max(1, self.number),
             reason=ended.reason,
             seconds=ended.seconds,
             seed=self._seed,
-            path=path,
+            path=self._path or "",
             underruns=self.underruns,
             first_sound_ms=self._first_sound_ms,
         )

@@ -15,6 +15,8 @@ import msgspec
 import structlog
 
 from audio_files.regions import read_region
+from audio_files.sidecars import read_sidecar
+from daw_bridge.again import remake
 from daw_bridge.audio.devices import scan_devices
 from daw_bridge.audio.feeder import Feeder
 from daw_bridge.audio.player import Player, PlayerEvent
@@ -25,12 +27,13 @@ from daw_bridge.pace import Pace, lead_of
 from protocols import PROTOCOL_VERSION
 from protocols.bridge_messages import (
     BridgeReport,
+    CardState,
     DeviceInfo,
     DeviceList,
     Devices,
-    DeviceState,
     EngineState,
     Play,
+    PlayAgain,
     Playback,
     PlayContinue,
     PlayMidi,
@@ -86,6 +89,7 @@ class _Prepared:
 
     message: StreamRequest
     payload: bytes = b""
+    limit: int | None = None
 
 
 class BridgeService:
@@ -134,7 +138,7 @@ class BridgeService:
         """Carry a request out; one that opens a stream is answered when it is over."""
         received = time.monotonic()
         match request:
-            case Play() | PlayContinue() | PlayMidi() | PlayOpen():
+            case Play() | PlayContinue() | PlayMidi() | PlayOpen() | PlayAgain():
                 self._play(request, asker, received)
                 return None
             case Update():
@@ -219,7 +223,7 @@ class BridgeService:
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
-    def _play(self, request: Playback, asker: Asker, received: float) -> None:
+    def _play(self, request: Playback | PlayAgain, asker: Asker, received: float) -> None:
         welcome = self._ready_engine().welcome
         assert welcome is not None
         if len(self._streams) + len(self._opening) + self._reading >= MAX_STREAMS:
@@ -241,8 +245,11 @@ class BridgeService:
                 lambda done: self.call_soon(lambda: self._have_read(done.exception() or done.result(), asker, go))
             )
 
-    def _read(self, request: Playback, welcome: Welcome) -> _Prepared:
+    def _read(self, request: Playback | PlayAgain, welcome: Welcome) -> _Prepared:
         """Read what a request names on disk (on the readers' pool)."""
+        if isinstance(request, PlayAgain):
+            made = remake(read_sidecar(request.path, allowed_folders=self._settings.files.allowed_folders), welcome)
+            return _Prepared(made.message, made.payload, made.samples)
         common = self._common(request)
         if isinstance(request, PlayMidi):
             longest = fields_of(Generate)["duration"].maximum or 0.0
@@ -281,10 +288,12 @@ class BridgeService:
         except RequestError as error:
             self._fail(asker, error)
 
-    def _open(self, request: Playback, prepared: _Prepared, asker: Asker, welcome: Welcome, received: float) -> None:
+    def _open(
+        self, request: Playback | PlayAgain, prepared: _Prepared, asker: Asker, welcome: Welcome, received: float
+    ) -> None:
         engine = self._ready_engine()
         takes = self._settings.files.takes_folder
-        stream = BridgeStream(self, request, prepared.message, asker, welcome, takes, received)
+        stream = BridgeStream(self, request, prepared.message, asker, welcome, takes, received, prepared.limit)
         self._opening.append(stream)
 
         def answered(reply: Reply | RequestError) -> None:
@@ -324,6 +333,11 @@ class BridgeService:
         """Let the engine run on."""
         if self.engine is not None:
             self.engine.tell(Acknowledge(stream=stream, position=position))
+
+    def end(self, stream: int) -> None:
+        """Let the engine stop making a stream."""
+        if self.engine is not None:
+            self.engine.tell(Cancel(stream=stream))
 
     def publish(self, event: Event, asker: Asker | None = None) -> None:
         """Tell a client, and whoever listens."""
@@ -374,7 +388,7 @@ class BridgeService:
         """The sound card came or went (any thread)."""
         log.info(str(kind), **details)
         state = "opened" if kind is PlayerEvent.DEVICE_OPENED else "lost"
-        event = DeviceState(state=state, name=str(details["name"]), sample_rate=int(details.get("sample_rate", 0)))
+        event = CardState(state=state, name=str(details["name"]), sample_rate=int(details.get("sample_rate", 0)))
         self.call_soon(lambda: self.publish(event))
 
     # --- helpers --------------------------------------------------------------------------------------------------------
@@ -455,5 +469,5 @@ class BridgeService:
 
     def _cancel(self, stream: BridgeStream) -> None:
         stream.cancel()
-        if stream.number and self.engine is not None:
-            self.engine.tell(Cancel(stream=stream.number))
+        if stream.number:
+            self.end(stream.number)

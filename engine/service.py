@@ -35,7 +35,7 @@ from engine.stream import (
     StreamStarted,
 )
 from protocols import PROTOCOL_VERSION
-from protocols.errors import ErrorCode, RequestError
+from protocols.errors import ErrorCode, RequestError, shorten
 from protocols.fields import INT32_MAX
 from protocols.messages import (
     Acknowledge,
@@ -239,6 +239,7 @@ class Service:
             version=VERSION,
             instance=self.instance,
             model=self._bundle.name,
+            fingerprint=self._bundle.fingerprint,
             trained=self._bundle.trained,
             sample_rate=self._bundle.sample_rate,
             channels=self._bundle.channels,
@@ -389,7 +390,7 @@ class Service:
             stream=entry.id,
             kind=tag_of(type(entry.request)),
             state=entry.state,
-            prompt=entry.request.prompt,
+            prompt=shorten(entry.request.prompt, 200),
             seed=entry.seed,
             seconds=entry.samples / self._bundle.sample_rate,
             total_seconds=entry.total_seconds,

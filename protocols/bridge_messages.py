@@ -40,6 +40,11 @@ from protocols.messages import (
 )
 
 Level = Annotated[float, about("Level of the playback.", unit="dB", ge=-120, le=12)]
+Sound = Annotated[bool, about("Play it through the sound card.")]
+Save = Annotated[bool, about("Write it to the takes folder, with a sidecar.")]
+Format = Annotated[Literal["wav", "flac"], about("Format of the file.")]
+Loudness = Annotated[Literal["none", "lufs", "peak"], about("Bring the file to -14 LUFS, or to -1 dBFS peak.")]
+TakeName = Annotated[str, about("Start of the file's name; empty takes the prompt's words.", max_length=80)]
 FilePath = Annotated[str, about("File on the bridge's machine, inside one of its allowed folders.", max_length=4096)]
 
 
@@ -88,13 +93,11 @@ class Playback(Sampling, frozen=True, kw_only=True):
 
     root: ClassVar[str] = "bridge"
     reply: ClassVar[type[Reply]] = Finished
-    sound: Annotated[bool, about("Play it through the sound card.")] = True
-    save: Annotated[bool, about("Write it to the takes folder, with a sidecar.")] = True
-    format: Annotated[Literal["wav", "flac"], about("Format of the file.")] = "wav"
-    loudness: Annotated[Literal["none", "lufs", "peak"], about("Bring the file to -14 LUFS, or to -1 dBFS peak.")] = (
-        "none"
-    )
-    name: Annotated[str, about("Start of the file's name; empty takes the prompt's words.", max_length=80)] = ""
+    sound: Sound = True
+    save: Save = True
+    format: Format = "wav"
+    loudness: Loudness = "none"
+    name: TakeName = ""
     level: Level = 0.0
 
 
@@ -126,13 +129,30 @@ class PlayOpen(Playback, frozen=True, kw_only=True, tag="open"):
     """Open a stream without an end and play it until it is cancelled; it may begin with an audio region."""
 
     osc_positional: ClassVar[tuple[str, ...]] = ("prompt",)
-    save: Annotated[bool, about("Write it to the takes folder, with a sidecar.")] = False
+    save: Save = False
     path: FilePath = ""
     start: RegionStart = 0.0
     length: RegionLength = 0.0
     latency: Annotated[
         float, about("Audio kept ready; changes are heard this much later.", unit="s", ge=0.05, le=30)
     ] = 0.5
+
+
+class PlayAgain(Request, frozen=True, kw_only=True, tag="again"):
+    """Make a take again from its sidecar: on the same model and device, the same samples."""
+
+    root: ClassVar[str] = "bridge"
+    reply: ClassVar[type[Reply]] = Finished
+    osc_positional: ClassVar[tuple[str, ...]] = ("path",)
+    path: Annotated[
+        str, about("The take's sidecar (.json), inside one of the bridge's allowed folders.", max_length=4096)
+    ]
+    sound: Sound = True
+    save: Save = True
+    format: Format = "wav"
+    loudness: Loudness = "none"
+    name: TakeName = ""
+    level: Level = 0.0
 
 
 class Stop(Request, frozen=True, kw_only=True, tag="stop"):
@@ -265,7 +285,7 @@ class EngineState(Event, frozen=True, kw_only=True, tag="engine"):
     model: ModelName
 
 
-class DeviceState(Event, frozen=True, kw_only=True, tag="device"):
+class CardState(Event, frozen=True, kw_only=True, tag="card"):
     """The sound card changed."""
 
     state: Annotated[str, about("opened or lost")]
@@ -278,6 +298,7 @@ BRIDGE_REQUESTS: tuple[type[Request], ...] = (
     PlayContinue,
     PlayMidi,
     PlayOpen,
+    PlayAgain,
     BridgeUpdate,
     BridgeCancel,
     Stop,
@@ -292,4 +313,4 @@ BRIDGE_REQUESTS: tuple[type[Request], ...] = (
     BridgeVersion,
     BridgeQuit,
 )
-BRIDGE_EVENTS: tuple[type[Event], ...] = (Queued, Sounding, Progressed, Saved, EngineState, DeviceState)
+BRIDGE_EVENTS: tuple[type[Event], ...] = (Queued, Sounding, Progressed, Saved, EngineState, CardState)

@@ -83,6 +83,7 @@ class Welcome(Reply, frozen=True, kw_only=True, tag="welcome"):
     version: Release
     instance: Instance
     model: ModelName
+    fingerprint: Annotated[str, about("Names the weights by their content.")]
     trained: Trained
     sample_rate: SampleRate
     channels: Channels

@@ -181,12 +181,18 @@ def _from_file(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    known = {
+        f"{ENVIRONMENT}{section}_{spec.name}".upper(): (section, spec)
+        for section, kind in SECTIONS.items()
+        for spec in fields_of(kind).values()
+    }
     found: dict[str, dict[str, Any]] = {}
-    for name, section in SECTIONS.items():
-        for spec in fields_of(section).values():
-            text = environment.get(f"{ENVIRONMENT}{name}_{spec.name}".upper())
-            if text is not None:
-                found.setdefault(name, {})[spec.name] = _parse(text, spec)
+    for variable, text in environment.items():
+        if variable in known:
+            section, spec = known[variable]
+            found.setdefault(section, {})[spec.name] = _parse(text, spec)
+        elif variable.startswith(ENVIRONMENT) and variable != FILE_VARIABLE:
+            raise RequestError(ErrorCode.UNKNOWN_PARAMETER, variable, text, ", ".join(known))
     return found
 
 

@@ -18,7 +18,17 @@ import typer
 from daw_bridge.cli.failures import CannotStart, before_asking
 from daw_bridge.cli.options import Asked, from_schema
 from daw_bridge.cli.session import any_bridge, catalogue, engine_address, read_settings, running_bridge
-from protocols.bridge_messages import BridgeModels, BridgeStatus, Devices, Play, Playback, PlayContinue, PlayMidi, Stop
+from protocols.bridge_messages import (
+    BridgeModels,
+    BridgeStatus,
+    Devices,
+    Play,
+    PlayAgain,
+    Playback,
+    PlayContinue,
+    PlayMidi,
+    Stop,
+)
 from protocols.errors import ErrorCode, RequestError
 from protocols.fields import fields_of
 from protocols.messages import Finished, ModelList, Reply, Status
@@ -108,6 +118,13 @@ def continue_region(asked: Asked, flags: list[str], fresh: Fresh = False) -> Non
 @from_schema(PlayMidi)
 def midi(asked: Asked, flags: list[str], fresh: Fresh = False) -> None:
     """Play along a MIDI file: its tempo, key and length."""
+    _play(_with_file(asked), flags, fresh)
+
+
+@app.command()
+@from_schema(PlayAgain)
+def again(asked: Asked, flags: list[str], fresh: Fresh = False) -> None:
+    """Make a take again from its sidecar: the same samples."""
     _play(_with_file(asked), flags, fresh)
 
 
@@ -286,7 +303,7 @@ def _perform(asked: Asked, flags: Sequence[str], fresh: bool) -> Path | None:
     from daw_bridge.cli.playing import follow, summarise, warn
 
     console = _console()
-    request: Playback = asked.request
+    request: Playback | PlayAgain = asked.request
     path = getattr(request, "path", "")
     with any_bridge(flags, fresh=fresh, readable=[Path(path)] if path else [], note=console.print) as session:
         warn(session.report, request, console)

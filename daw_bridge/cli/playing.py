@@ -9,7 +9,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
 
 from daw_bridge.osc_client import OscClient
-from protocols.bridge_messages import BridgeCancel, BridgeReport, Playback, Progressed, Queued, Sounding
+from protocols.bridge_messages import BridgeCancel, BridgeReport, PlayAgain, Playback, Progressed, Queued, Sounding
 from protocols.messages import Ended, Event, Finished, Started
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ NO_CARD = "no sound card"
 _POLL_S = 0.1
 
 
-def follow(client: OscClient, request: Playback, given: Collection[str] | None, console: Console) -> Finished:
+def follow(
+    client: OscClient, request: Playback | PlayAgain, given: Collection[str] | None, console: Console
+) -> Finished:
     """Send a request and show how it goes, until its file is closed and its sound is over.
 
     Ctrl-C ends the stream and keeps what was made; a second one leaves at once.
@@ -45,7 +47,7 @@ def follow(client: OscClient, request: Playback, given: Collection[str] | None, 
                 client.send(BridgeCancel(stream=view.stream))
 
 
-def warn(report: BridgeReport, request: Playback, console: Console) -> None:
+def warn(report: BridgeReport, request: Playback | PlayAgain, console: Console) -> None:
     """Say before it starts what the musician would otherwise wonder about."""
     if not report.trained and report.model:
         console.print(
@@ -58,7 +60,7 @@ def warn(report: BridgeReport, request: Playback, console: Console) -> None:
         console.print(f"playing through {report.device} at {report.sample_rate} Hz", highlight=False)
 
 
-def summarise(finished: Finished, request: Playback, console: Console) -> None:
+def summarise(finished: Finished, request: Playback | PlayAgain, console: Console) -> None:
     """Say how it went."""
     facts = [f"{finished.seconds:.2f} s", f"seed {finished.seed}"]
     if request.sound:
@@ -91,7 +93,7 @@ class Interrupts:
 class _View:
     """Two bars: how much is made, how much is played."""
 
-    def __init__(self, request: Playback, console: Console) -> None:
+    def __init__(self, request: Playback | PlayAgain, console: Console) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
 
         self.stream = 0

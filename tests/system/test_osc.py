@@ -8,6 +8,7 @@ from pathlib import Path
 
 import mido
 import numpy as np
+import pyloudnorm
 import pytest
 import soundfile
 from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
@@ -135,6 +136,36 @@ def test_stop_ends_everything_and_keeps_the_takes(host: OscPeer) -> None:
     answer = host.wait("/done", "/bridge/open", 20)
     assert answer[3] == "cancelled"
     assert soundfile.info(answer[6]).frames > 0
+
+
+def test_a_take_is_made_again_from_its_sidecar(host: OscPeer, studio: Path) -> None:
+    source = studio / "source.wav"
+    soundfile.write(source, 0.2 * np.sin(np.arange(32000) / 20), 32000)
+    host.send("/bridge/open", 70, "one", "path", str(source), "save", 1, "sound", 0, "latency", 0.3)
+    stream = host.wait("/bridge/queued", 70)[1]
+    host.wait("/bridge/started", stream)
+    host.ask("/bridge/update", 71, stream, "prompt", "two", "guidance", 2.0)
+    host.wait("/bridge/updated", stream)
+    host.wait("/bridge/progress", stream)
+    host.ask("/bridge/cancel", 72, stream)
+    first = Path(host.wait("/done", "/bridge/open", 70)[6])
+    source.unlink()
+    outcome, answer = host.ask("/bridge/again", 73, str(first.with_suffix(".json")), "sound", 0)
+    assert (outcome, answer[1]) == ("/done", "done")
+    made, made_again = soundfile.read(first)[0], soundfile.read(answer[4])[0]
+    assert np.array_equal(made, made_again)
+    failed = host.ask("/bridge/again", 74, str(first))
+    assert (failed[0], failed[1][0]) == ("/fail", "malformed")
+
+
+def test_a_take_is_levelled_and_written_as_flac_when_asked(host: OscPeer) -> None:
+    arguments = ["duration", 2.0, "sound", 0, "format", "flac", "loudness", "lufs", "name", "loud one"]
+    _, answer = host.ask("/bridge/play", 75, "x", *arguments)
+    path = Path(answer[4])
+    assert path.name.startswith("loud-one")
+    assert path.suffix == ".flac"
+    audio, rate = soundfile.read(path)
+    assert pyloudnorm.Meter(rate).integrated_loudness(audio) == pytest.approx(-14, abs=0.1)
 
 
 def test_two_clients_each_get_their_own_answers(host: OscPeer, bridge: Process) -> None:
