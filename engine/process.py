@@ -56,6 +56,7 @@ class EngineProcess:
             self._take_event,
             max_running=settings.engine.max_running,
             prepare_thread=lambda: torch.set_num_threads(threads),
+            collect=gc.collect,
         )
         self._preparation = Preparation(self.bundle)
         self._service = Service(
@@ -84,7 +85,8 @@ class EngineProcess:
     def run(self) -> None:
         """Serve until `stop`; then end the streams and close the sockets."""
         # Everything that lives as long as the process is taken out of the collector's sight; what the frame loop makes is
-        # freed by counting references, and cycles are collected by the scheduler when it has nothing else to do.
+        # freed by counting references, and cycles are collected when the scheduler says: the younger objects between two
+        # frames, in well under a millisecond, the older ones when there is nothing to do.
         gc.collect()
         gc.freeze()
         gc.disable()

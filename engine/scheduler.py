@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 from collections import deque
@@ -85,6 +84,8 @@ class Scheduler:
     Args:
         emit: takes each event.
         max_running: how many streams are made side by side; others wait in order.
+        collect: frees what reference counting cannot, up to a generation (``gc.collect``); called often with 1 while frames are
+            made, with 2 when there is nothing to do.
         clock: seconds, monotonic; tests move their own.
         prepare_thread: called once on the model's thread before its first step (thread counts, warm-up).
     """
@@ -95,12 +96,14 @@ class Scheduler:
         *,
         max_running: int,
         prepare_thread: Callable[[], None] = lambda: None,
+        collect: Callable[[int], object] = lambda generation: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stats = SchedulerStats()
         self._emit = emit
         self._max_running = max_running
         self._prepare_thread = prepare_thread
+        self._collect = collect
         self._clock = clock
         self._inbox: SimpleQueue[Command] = SimpleQueue()
         self._running: dict[int, EngineStream] = {}
@@ -142,7 +145,7 @@ class Scheduler:
     def _take_commands(self, wait_seconds: float) -> None:
         try:
             if wait_seconds > 0 and self._inbox.empty():
-                gc.collect()  # nothing to do: the time for the collector, which is off while frames are made
+                self._collect(2)
                 self._carry_out(self._inbox.get(timeout=wait_seconds))
             while True:
                 self._carry_out(self._inbox.get_nowait())
@@ -220,7 +223,7 @@ class Scheduler:
             self.stats.realtime = recent if not self.stats.realtime else 0.98 * self.stats.realtime + 0.02 * recent
         self._steps += 1
         if self._steps % _COLLECT_STEPS == 0:
-            gc.collect(1)  # the younger objects only: well under a millisecond, at a time of our choosing
+            self._collect(1)
 
     def _end(self, number: int, reason: EndReason, text: str = "") -> None:
         stream = self._find(number)
