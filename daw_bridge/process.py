@@ -12,7 +12,6 @@ from daw_bridge.audio.recovery import NO_CARD
 from daw_bridge.engine_client import EngineClient
 from daw_bridge.service import BridgeService
 from protocols.bridge_messages import BRIDGE_REQUESTS, SetDefaults
-from protocols.lifetime import announce, stop_on_signals, stop_with_parent
 from protocols.loop import IoLoop
 from protocols.osc.front import OscFront
 from protocols.osc.port import OscPort
@@ -96,20 +95,3 @@ class BridgeProcess:
         self._loop.close()
         self._context.term()
         log.info("bridge stopped")
-
-
-def run_bridge(settings: Settings, *, announced: bool = False, with_parent: bool = False) -> None:
-    """Run the bridge until it is told to stop (a signal, ``/quit``).
-
-    Args:
-        settings: of both processes.
-        announced: print one JSON line with the ports once requests are served.
-        with_parent: leave when the standard input ends.
-    """
-    process = BridgeProcess(settings)
-    stop_on_signals(process.stop)
-    if with_parent:
-        stop_with_parent(process.stop)
-    if announced:
-        announce("bridge", process.ports)
-    process.run()

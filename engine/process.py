@@ -18,7 +18,6 @@ from engine.service import Service
 from engine.stream import EngineEvent
 from engine.transports.osc_front import EngineOsc
 from engine.transports.zmq_front import ZmqFront
-from protocols.lifetime import announce, stop_on_signals, stop_with_parent
 from protocols.loop import IoLoop
 from protocols.messages import Generate
 from protocols.settings import Settings
@@ -124,20 +123,3 @@ class EngineProcess:
         self._context.term()
         gc.enable()
         log.info("engine stopped")
-
-
-def run_engine(settings: Settings, *, announced: bool = False, with_parent: bool = False) -> None:
-    """Run the engine until it is told to stop (a signal, ``/quit``).
-
-    Args:
-        settings: of both processes.
-        announced: print one JSON line with the ports once requests are served.
-        with_parent: leave when the standard input ends.
-    """
-    process = EngineProcess(settings)
-    stop_on_signals(process.stop)
-    if with_parent:
-        stop_with_parent(process.stop)
-    if announced:
-        announce("engine", process.ports)
-    process.run()

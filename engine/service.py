@@ -12,17 +12,14 @@ import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Protocol
 
-import msgspec
 import psutil
 import structlog
 import torch
 
 from engine.admission import Admission
 from engine.checkpoints.bundle import ModelBundle
-from engine.checkpoints.catalogue import CATALOGUE
+from engine.entries import Client, Entry, Listener, list_models, recipe
 from engine.preparation import Preparation, PreparedStream, StreamPlan
 from engine.scheduler import Alter, End, Scheduler, Start, Take
 from engine.stream import (
@@ -48,14 +45,11 @@ from protocols.messages import (
     Event,
     Listen,
     Missed,
-    ModelInfo,
-    ModelList,
     Models,
     Opened,
     Ping,
     Progress,
     Quit,
-    Recipe,
     RegionRequest,
     Reply,
     Request,
@@ -84,52 +78,6 @@ LISTENER_WINDOW_S = 10.0
 _MAX_CHANGES = 10_000
 
 Answer = Callable[[Reply | RequestError], None]
-
-
-class Client(Protocol):
-    """Somebody who opens or hears streams, whatever the transport. None of these may block or raise."""
-
-    @property
-    def name(self) -> str:
-        """What the client calls itself."""
-
-    @property
-    def gone(self) -> bool:
-        """Whether nobody is there any more."""
-
-    def event(self, event: Event) -> None:
-        """Tell the client something."""
-
-    def audio(self, header: AudioHeader, samples: memoryview) -> bool:
-        """Send the client a block; False when its connection took no more and the block is lost to it."""
-
-
-@dataclass
-class _Listener:
-    """How far one client has taken a stream that it does not own, or has lost a piece of it."""
-
-    taken: int
-    missed_from: int | None = None
-
-
-@dataclass
-class _Entry:
-    """One stream, from its request to its end, as the service sees it."""
-
-    id: int
-    request: StreamRequest
-    owner: Client
-    seed: int
-    total_seconds: float
-    state: str = "preparing"
-    note: str = ""
-    prompt_codes: bytes = b""
-    samples: int = 0
-    prepared: bool = False
-    ending: EndReason | None = None
-    early_changes: list[Change] = field(default_factory=list)
-    changes: list[dict[str, str | int | float | None]] = field(default_factory=list)
-    listeners: dict[Client, _Listener] = field(default_factory=dict)
 
 
 class Service:
@@ -165,7 +113,7 @@ class Service:
         self._call_soon = call_soon
         self._quit = quit
         self._admission = Admission(bundle, settings)
-        self._entries: dict[int, _Entry] = {}
+        self._entries: dict[int, Entry] = {}
         self._last_id = 0
         self._files = ThreadPoolExecutor(1, thread_name_prefix="files")
         self._reading = 0
@@ -208,13 +156,13 @@ class Service:
             case Listen(stream=number):
                 entry = self._entry(number)
                 if client is not entry.owner:
-                    entry.listeners[client] = _Listener(taken=entry.samples)
+                    entry.listeners[client] = Listener(taken=entry.samples)
             case Unlisten(stream=number):
                 self._entry(number).listeners.pop(client, None)
             case Streams():
                 return StreamList(items=[self._info(entry) for entry in self._entries.values()])
             case Models():
-                return self._models()
+                return list_models(self._bundle)
             case Status():
                 return self.status()
             case Version():
@@ -315,13 +263,13 @@ class Service:
 
     def _admit(self, plan: StreamPlan, client: Client) -> Opened:
         self._last_id += 1
-        entry = _Entry(self._last_id, plan.request, client, plan.seed, plan.duration or 0.0)
+        entry = Entry(self._last_id, plan.request, client, plan.seed, plan.duration or 0.0)
         before = sum(other.state != "running" for other in self._entries.values())
         self._entries[entry.id] = entry
         self._preparation.submit(entry.id, plan, lambda result: self._call_soon(lambda: self._prepared(entry, result)))
         return Opened(stream=entry.id, seed=entry.seed, waiting=before)
 
-    def _prepared(self, entry: _Entry, result: PreparedStream | RequestError) -> None:
+    def _prepared(self, entry: Entry, result: PreparedStream | RequestError) -> None:
         entry.prepared = True
         if entry.ending is not None:
             self._ended(entry, entry.ending, "")
@@ -333,7 +281,7 @@ class Service:
                 result.stream.add_change(change)
             self._scheduler.post(Start(result.stream))
 
-    def _update(self, entry: _Entry, request: Update) -> None:
+    def _update(self, entry: Entry, request: Update) -> None:
         change = Change(
             prompt=request.prompt,
             temperature=request.temperature,
@@ -348,44 +296,44 @@ class Service:
         else:
             self._preparation.encode(change, lambda result: self._call_soon(lambda: self._encoded(entry, result)))
 
-    def _encoded(self, entry: _Entry, result: Change | RequestError) -> None:
+    def _encoded(self, entry: Entry, result: Change | RequestError) -> None:
         if isinstance(result, RequestError):
             log.warning("prompt not encoded", stream=entry.id, error=result.text)
         else:
             self._alter(entry, result)
 
-    def _alter(self, entry: _Entry, change: Change) -> None:
+    def _alter(self, entry: Entry, change: Change) -> None:
         if entry.prepared:
             self._scheduler.post(Alter(entry.id, change))
         else:
             entry.early_changes.append(change)
 
-    def _end(self, entry: _Entry, reason: EndReason) -> None:
+    def _end(self, entry: Entry, reason: EndReason) -> None:
         if entry.prepared:
             self._scheduler.post(End(entry.id, reason))
         else:
             entry.ending = entry.ending or reason
 
-    def _acknowledge(self, entry: _Entry, client: Client, position: int) -> None:
+    def _acknowledge(self, entry: Entry, client: Client, position: int) -> None:
         if client is entry.owner:
             self._scheduler.post(Take(entry.id, position))
         elif (listener := entry.listeners.get(client)) is not None:
             listener.taken = max(listener.taken, min(position, entry.samples))
 
-    def _entry(self, number: int) -> _Entry:
+    def _entry(self, number: int) -> Entry:
         entry = self._entries.get(number)
         if entry is None:
             known = ", ".join(map(str, self._entries)) or "none is open"
             raise RequestError(ErrorCode.UNKNOWN_STREAM, "stream", number, known)
         return entry
 
-    def _chosen(self, number: int, client: Client) -> list[_Entry]:
+    def _chosen(self, number: int, client: Client) -> list[Entry]:
         """The stream with this number, or for 0 all of the client's own."""
         if number:
             return [self._entry(number)]
         return [entry for entry in self._entries.values() if entry.owner is client]
 
-    def _info(self, entry: _Entry) -> StreamInfo:
+    def _info(self, entry: Entry) -> StreamInfo:
         return StreamInfo(
             stream=entry.id,
             kind=tag_of(type(entry.request)),
@@ -396,34 +344,6 @@ class Service:
             total_seconds=entry.total_seconds,
             client=entry.owner.name,
         )
-
-    def _models(self) -> ModelList:
-        loaded = self._bundle.name
-        items = [
-            ModelInfo(
-                name=entry.name,
-                source=entry.hub_id or "made on this machine",
-                licence=entry.licence,
-                parameters=entry.lm_parameters // 1_000_000,
-                trained=entry.trained,
-                loaded=entry.name == loaded,
-                summary=entry.about,
-            )
-            for entry in CATALOGUE.values()
-        ]
-        if loaded not in CATALOGUE:
-            items.append(
-                ModelInfo(
-                    name=loaded,
-                    source=loaded,
-                    licence="",
-                    parameters=self._bundle.parameters // 1_000_000,
-                    trained=self._bundle.trained,
-                    loaded=True,
-                    summary="loaded by path or hub id",
-                )
-            )
-        return ModelList(items=items)
 
     # --- what the model's thread says ---------------------------------------------------------------------------------
 
@@ -470,7 +390,7 @@ class Service:
             case StreamEnded(reason=reason, text=text):
                 self._ended(entry, reason, text)
 
-    def _send_audio(self, entry: _Entry, block: AudioBlock) -> None:
+    def _send_audio(self, entry: Entry, block: AudioBlock) -> None:
         frames, channels = block.samples.shape
         header = AudioHeader(
             stream=entry.id,
@@ -489,7 +409,7 @@ class Service:
         entry.samples = block.position + frames
 
     def _send_to_listener(
-        self, entry: _Entry, client: Client, listener: _Listener, header: AudioHeader, samples: memoryview
+        self, entry: Entry, client: Client, listener: Listener, header: AudioHeader, samples: memoryview
     ) -> None:
         end = header.position + header.frames
         window = int(LISTENER_WINDOW_S * header.sample_rate)
@@ -502,37 +422,18 @@ class Service:
         if not client.audio(header, samples):
             listener.missed_from = header.position
 
-    def _ended(self, entry: _Entry, reason: EndReason, text: str) -> None:
+    def _ended(self, entry: Entry, reason: EndReason, text: str) -> None:
         if self._entries.pop(entry.id, None) is None:
             return
         for client, listener in entry.listeners.items():
             if listener.missed_from is not None:
                 client.event(Missed(stream=entry.id, start=listener.missed_from, end=entry.samples))
         if entry.prepared and reason != "failed":
-            entry.owner.event(self._recipe(entry))
+            entry.owner.event(recipe(entry, self._bundle))
         seconds = entry.samples / self._bundle.sample_rate
         self._tell(entry, Ended(stream=entry.id, reason=reason, samples=entry.samples, seconds=seconds, text=text))
 
-    def _recipe(self, entry: _Entry) -> Recipe:
-        bundle = self._bundle
-        request = {"type": tag_of(type(entry.request)), **msgspec.structs.asdict(entry.request)}
-        return Recipe(
-            stream=entry.id,
-            request={name: value for name, value in request.items() if name != "script"},
-            seed=entry.seed,
-            model=bundle.name,
-            fingerprint=bundle.fingerprint,
-            trained=bundle.trained,
-            device=str(bundle.device),
-            dtype=str(bundle.dtype).removeprefix("torch."),
-            engine_version=VERSION,
-            torch_version=str(torch.__version__),
-            prompt_codes=entry.prompt_codes,
-            codebooks=bundle.num_codebooks,
-            changes=entry.changes,
-        )
-
-    def _tell(self, entry: _Entry, event: Event) -> None:
+    def _tell(self, entry: Entry, event: Event) -> None:
         entry.owner.event(event)
         for client in entry.listeners:
             client.event(event)

@@ -64,12 +64,13 @@ def test_what_leaves_portaudio_is_what_the_engine_made(jack: JackServer, tmp_pat
                 wait_until(lambda recorder=recorder: recorder.wired)
                 host.heard.clear()
                 outcome, answer = host.ask("/bridge/play", 1, "groove", "duration", seconds, "seed", 21, "save", 0)
-                heard, xruns = played(recorder.recorded()), recorder.xruns
+                recording, xruns = recorder.recorded(), recorder.xruns
             if not xruns:
                 break
         else:
             pytest.skip(f"this machine is too busy for a JACK server: {xruns} periods missed by the server itself")
         expected = engine_samples(engine, prompt="groove", duration=seconds, seed=21)
+    heard = played(recording)
     reason, length, underruns = answer[1], answer[2], answer[5]
     assert (outcome, reason, length, underruns) == ("/done", "done", seconds, 0)
     assert abs(len(heard) - len(expected)) <= FADE, "the fades' ends may be too quiet to count"
@@ -99,22 +100,16 @@ def test_the_sound_survives_kill_9_on_the_engine(jack: JackServer, tmp_path: Pat
     with log.open("wb") as output:
         up = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
     try:
-        with JackRecorder(jack, tmp_path) as recorder, OscPeer(bridge_osc) as host:
+        with OscPeer(bridge_osc) as host:
             wait_until(lambda: is_ready(host), 60, "up is serving")
-            wait_until(lambda: recorder.wired)
             host.send("/notify", 1)
-            host.send("/bridge/open", 1, "drone", "seed", 5, "latency", 1.0)
-            stream = host.wait("/bridge/queued", 1)[1]
-            host.wait("/bridge/sounding", stream)
-            wait_until(lambda: len(played(recorder.recorded())) > RATE, what="a second of sound")
-            os.kill(engine_pid(up.pid), signal.SIGKILL)
-            assert host.wait("/done", "/bridge/open", 1)[3] == "engine_lost"
-            host.wait("/bridge/engine", "lost")
-            before = recorder.frames
-            wait_until(lambda: recorder.frames > before + RATE // 2, what="the callback goes on")
-            assert not recorder.recorded()[-1024:].any(), "silence follows"
-            heard = played(recorder.recorded())
-            host.wait("/bridge/engine", "ready", seconds=60)
+            for _ in range(ATTEMPTS):
+                recording, xruns = kill_while_it_sounds(jack, tmp_path, host, up.pid)
+                if not xruns:
+                    break
+            else:
+                pytest.skip(f"this machine is too busy for a JACK server: {xruns} periods missed by the server itself")
+            heard = played(recording)
             outcome, answer = host.ask("/bridge/play", 2, "drone", "duration", 1.0, "seed", 5)
             assert (outcome, answer[1]) == ("/done", "done"), "the next request works"
             with ZmqPeer(engine_port) as peer:
@@ -128,6 +123,28 @@ def test_the_sound_survives_kill_9_on_the_engine(jack: JackServer, tmp_path: Pat
     assert np.abs(heard[FADE:-FADE] - expected[FADE : len(heard) - FADE]).max() < 1e-6
     envelope = np.abs(expected[len(heard) - FADE : len(heard)]) * fade_curve(FADE)[::-1, 0]
     assert np.all(np.abs(heard[-FADE:]) <= envelope + 1e-3), "it ended in a fade, not in a click"
+
+
+def kill_while_it_sounds(
+    jack: JackServer, folder: Path, host: OscPeer, supervisor: int
+) -> tuple[NDArray[np.float32], int]:
+    """Kill the engine under a stream, wait for the next engine; what was heard, and the server's missed periods."""
+    host.heard.clear()
+    with JackRecorder(jack, folder) as recorder:
+        wait_until(lambda: recorder.wired)
+        host.send("/bridge/open", 1, "drone", "seed", 5, "latency", 1.0)
+        stream = host.wait("/bridge/queued", 1)[1]
+        host.wait("/bridge/sounding", stream)
+        wait_until(lambda: np.count_nonzero(recorder.recorded()[:, 0]) > RATE, what="a second of sound")
+        os.kill(engine_pid(supervisor), signal.SIGKILL)
+        assert host.wait("/done", "/bridge/open", 1)[3] == "engine_lost"
+        host.wait("/bridge/engine", "lost")
+        before = recorder.frames
+        wait_until(lambda: recorder.frames > before + RATE // 2, what="the callback goes on")
+        recording, xruns = recorder.recorded(), recorder.xruns
+    assert not recording[-1024:].any(), "silence follows"
+    host.wait("/bridge/engine", "ready", seconds=60)
+    return recording, xruns
 
 
 def is_ready(host: OscPeer) -> bool:
