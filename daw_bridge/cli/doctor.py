@@ -27,26 +27,6 @@ State = Literal["ok", "warn", "fail"]
 
 _LEAST_PYTHON = (3, 11)
 _PROBE_S = 120.0
-_TORCH_PROBE = """
-import json, os, sys
-found = {}
-import torch
-found["torch"] = torch.__version__
-found["threads"] = torch.get_num_threads()
-gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-found["gpus"] = gpus + (["Apple GPU (mps)"] if torch.backends.mps.is_available() else [])
-try:
-    import torchaudio
-    found["torchaudio"] = torchaudio.__version__
-except ImportError as error:
-    found["torchaudio_missing"] = isinstance(error, ModuleNotFoundError) and error.name == "torchaudio"
-    found["torchaudio_error"] = str(error)
-except (OSError, RuntimeError) as error:
-    found["torchaudio_error"] = str(error)
-import transformers
-found["transformers"] = transformers.__version__
-print(json.dumps(found))
-"""
 
 
 @dataclass(frozen=True)
@@ -186,7 +166,7 @@ def check_learning_packages() -> Iterable[Check]:
     """Whether torch, torchaudio and transformers load, in a process of their own, and which GPU they see."""
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-c", _TORCH_PROBE], capture_output=True, text=True, timeout=_PROBE_S, check=False
+            [sys.executable, "-P", "-m", "engine.probe"], capture_output=True, text=True, timeout=_PROBE_S, check=False
         )
     except subprocess.TimeoutExpired:
         yield Check(
