@@ -1,0 +1,1 @@
+"""The pipelines that make and adapt models, with their data and their metrics."""
