@@ -1,9 +1,10 @@
 """The decoder LM of MusicGen, run step by step over preallocated caches.
 
 The network is the one of Copet et al., "Simple and Controllable Music Generation" (2023), as AudioCraft and transformers
-implement it: a pre-norm transformer over the sum of one embedding per codebook, with sinusoidal positions, cross-attention to
-projected text and one linear head per codebook. The weights are shared by all streams and never change while they are used;
-everything that does change stands in a `Session`, one for each batch of streams of the same age.
+implement it: a pre-norm transformer over the sum of one embedding per codebook, with sinusoidal positions and one linear head per
+codebook. Text is looked at by cross-attention, or heard before the codes together with a melody; a score is heard with the
+codes, frame by frame. The weights are shared by all streams and never change while they are used; everything that does change
+stands in a `Session`, one for each batch of streams of the same age.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.runtime.linear import Linear
+from engine.runtime.session import Condition, LayerMemory, Melody, Prefix, Score, Session
+
+__all__ = ["Condition", "LMConfig", "MusicgenLM", "Session", "sinusoids"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,11 @@ class LMConfig:
         card: entries per codebook; the special token is ``card`` itself.
         text_dim: width of the text encoder's hidden states.
         text_projection: whether a linear layer joins the text's width to ``dim``.
-        max_positions: the longest sequence a session may be made for.
+        max_positions: the longest sequence a session may be made for, prefix included.
+        chroma_frames: of the melody that melody models hear before text and codes; 0: the model hears no melody, and text by
+            cross-attention.
+        chroma_bins: of each of these frames; one of them is on.
+        score_features: of each frame of a score; 0: the model hears none.
     """
 
     dim: int
@@ -45,6 +53,9 @@ class LMConfig:
     text_dim: int
     text_projection: bool
     max_positions: int
+    chroma_frames: int = 0
+    chroma_bins: int = 12
+    score_features: int = 0
 
     def __post_init__(self) -> None:
         if self.dim % self.heads or self.dim % 2:
@@ -61,114 +72,18 @@ class LMConfig:
         return len(self.delays)
 
     @property
+    def cross_attention(self) -> bool:
+        """Whether text is looked at by cross-attention; else it is part of the prefix."""
+        return self.chroma_frames == 0
+
+    @property
     def special_token(self) -> int:
         """Stands in every slot of the delay pattern that holds no frame."""
         return self.card
 
 
-@dataclass(frozen=True)
-class Condition:
-    """What one stream's cross-attention looks at, ready for every layer; made by `MusicgenLM.condition`.
-
-    It belongs to no session: the same condition may be used by any number of streams, at any time.
-
-    Attributes:
-        keys_values: ``[layers, 2, heads, length, head_dim]``. Length 0 is the null condition: projected null text is all zeros
-            and attention has no bias, so that its output is exactly zero and need not be computed.
-    """
-
-    keys_values: Tensor
-
-    @property
-    def length(self) -> int:
-        return self.keys_values.shape[3]
-
-
-class LayerMemory(NamedTuple):
-    """One layer's part of a session: its cache, and what its cross-attention looks at (None: nothing)."""
-
-    keys_values: Tensor
-    cross_keys: Tensor | None
-    cross_values: Tensor | None
-
-
-class Session:
-    """The state of a batch of aligned streams: caches, position and conditions. One thread at a time.
-
-    A guided session holds two rows per stream, ``[conditional…; null…]``. The caches are allocated once; a position that has not
-    been reached is never read, so starting over is only a matter of `rewind`.
-
-    Args:
-        lm: the model the session belongs to.
-        conditions: one per stream.
-        positions: the most positions the session will hold.
-        guided: whether null rows stand beside the conditional ones.
-
-    Raises:
-        ValueError: no streams, or more positions than the model has.
-    """
-
-    def __init__(self, lm: MusicgenLM, conditions: Sequence[Condition], positions: int, *, guided: bool = True) -> None:
-        config = lm.config
-        if not conditions:
-            raise ValueError("a session needs at least one stream")
-        if not 0 < positions <= config.max_positions:
-            raise ValueError(f"positions {positions} outside 1 to {config.max_positions}")
-        self.streams = len(conditions)
-        self.rows = 2 * self.streams if guided else self.streams
-        self.positions = positions
-        self.position = 0
-        shape = (config.layers, 2, self.rows, config.heads, positions, config.head_dim)
-        self._caches = list(torch.zeros(shape, device=lm.device, dtype=lm.cache_dtype).unbind())
-        self._conditions = list(conditions)
-        self.layers: list[LayerMemory] = []
-        self.cross_mask: Tensor | None = None
-        self._pack_conditions()
-
-    @property
-    def guided(self) -> bool:
-        return self.rows != self.streams
-
-    def rewind(self, position: int = 0) -> None:
-        """Forget everything from ``position`` on; the next codes are taken to stand there."""
-        if not 0 <= position <= self.position:
-            raise ValueError(f"cannot rewind to {position} from {self.position}")
-        self.position = position
-
-    def set_condition(self, stream: int, condition: Condition) -> None:
-        """Change what one stream listens to, from the next codes on. What is cached stays as it was heard."""
-        self._conditions[stream] = condition
-        self._pack_conditions()
-
-    @torch.inference_mode()
-    def _pack_conditions(self) -> None:
-        """Lay the streams' keys and values side by side, each masked to its own length."""
-        lengths = [condition.length for condition in self._conditions]
-        longest = max(lengths)
-        self.cross_mask = None
-        if longest == 0:
-            self.layers = [LayerMemory(cache, None, None) for cache in self._caches]
-            return
-        if self.streams == 1:
-            packed = self._conditions[0].keys_values.unsqueeze(2)
-        else:
-            first = self._conditions[0].keys_values
-            layers, _, heads, _, head_dim = first.shape
-            packed = first.new_zeros(layers, 2, self.streams, heads, longest, head_dim)
-            for stream, condition in enumerate(self._conditions):
-                packed[:, :, stream, :, : condition.length] = condition.keys_values
-            if min(lengths) < longest:
-                # A null stream looks at zeros, which gives zero: were it masked everywhere, softmax would give NaN.
-                seen = torch.tensor([length or longest for length in lengths], device=packed.device)
-                self.cross_mask = (torch.arange(longest, device=packed.device) < seen[:, None])[:, None, None, :]
-        self.layers = [
-            LayerMemory(cache, keys, values)
-            for cache, (keys, values) in zip(self._caches, (layer.unbind() for layer in packed), strict=True)
-        ]
-
-
 class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention and feed-forward, each behind its own LayerNorm. The attentions have no biases."""
+    """Self-attention, cross-attention where the model has it, and feed-forward, each behind a LayerNorm. No biases elsewhere."""
 
     def __init__(self, config: LMConfig, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
         super().__init__()
@@ -178,10 +93,11 @@ class DecoderLayer(nn.Module):
         self.self_norm = _norm(dim, device, dtype)
         self.self_qkv = Linear(3 * dim, dim, device=device, dtype=dtype)
         self.self_out = Linear(dim, dim, device=device, dtype=dtype)
-        self.cross_norm = _norm(dim, device, dtype)
-        self.cross_q = Linear(dim, dim, device=device, dtype=dtype)
-        self.cross_kv = Linear(2 * dim, dim, device=device, dtype=dtype)
-        self.cross_out = Linear(dim, dim, device=device, dtype=dtype)
+        if config.cross_attention:
+            self.cross_norm = _norm(dim, device, dtype)
+            self.cross_q = Linear(dim, dim, device=device, dtype=dtype)
+            self.cross_kv = Linear(2 * dim, dim, device=device, dtype=dtype)
+            self.cross_out = Linear(dim, dim, device=device, dtype=dtype)
         self.ff_norm = _norm(dim, device, dtype)
         self.ff_in = Linear(ff_dim, dim, gelu=True, device=device, dtype=dtype)
         self.ff_out = Linear(dim, ff_dim, device=device, dtype=dtype)
@@ -189,7 +105,7 @@ class DecoderLayer(nn.Module):
     def forward(
         self, x: Tensor, memory: LayerMemory, start: int, mask: Tensor | None, cross_mask: Tensor | None
     ) -> Tensor:
-        """Run ``x`` ``[rows, n, dim]``, which stands at positions ``start…``; written over and returned."""
+        """Run ``x`` ``[rows, n, dim]``, which stands at slots ``start…`` of the cache; written over and returned."""
         rows, n, dim = x.shape
         qkv = self.self_qkv(self.self_norm(x)).view(rows, n, 3, self.heads, self.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()
@@ -236,6 +152,9 @@ class MusicgenLM(nn.Module):
         self.heads = Linear(codebooks * card, dim, device=device, dtype=dtype)
         self.text_weight = weight(dim, config.text_dim) if config.text_projection else None
         self.text_bias = weight(dim) if config.text_projection else None
+        self.chroma_weight = weight(dim, config.chroma_bins) if config.chroma_frames else None
+        self.chroma_bias = weight(dim) if config.chroma_frames else None
+        self.score_weight = weight(dim, config.score_features) if config.score_features else None
         self.register_buffer("position_table", sinusoids(config.max_positions, dim).to(device, dtype), persistent=False)
         offsets = torch.arange(codebooks, device=device).mul(card + 1).unsqueeze(1)
         self.register_buffer("codebook_offsets", offsets, persistent=False)
@@ -268,30 +187,58 @@ class MusicgenLM(nn.Module):
         return hidden if self.text_weight is None else F.linear(hidden, self.text_weight, self.text_bias)
 
     @torch.inference_mode()
-    def condition(self, hidden: Tensor | None, mask: Tensor | None = None) -> Condition:
-        """Compute every layer's cross-attention keys and values of one text, once.
+    def condition(
+        self,
+        hidden: Tensor | None,
+        mask: Tensor | None = None,
+        *,
+        melody: Melody | None = None,
+        score: Score | None = None,
+    ) -> Condition:
+        """Bring one text, and a melody or a score, into the form that the model hears, once.
 
         Args:
             hidden: ``[length, text_dim]`` hidden states of the text encoder; None is the null text.
-            mask: boolean ``[length]``, false where ``hidden`` is padding; without any true entry it is the null text.
+            mask: boolean ``[length]``, false where ``hidden`` is padding; without any true entry it is the null text. In a prefix,
+                padding keeps its place and is zeros, as in both references; cross-attention does not see it, as in transformers.
+            melody: for melody models only; None is the null melody.
+            score: for models with ``score_features`` only; None adds nothing.
+
+        Raises:
+            ValueError: hidden states of another shape, or a melody or a score for a model that hears none.
         """
         config = self.config
         if hidden is None:
-            hidden = torch.empty(0, config.text_dim)
+            hidden, mask = torch.zeros(1, config.text_dim), torch.zeros(1, dtype=torch.bool)
         if hidden.dim() != 2 or hidden.shape[1] != config.text_dim:
             raise ValueError(f"text of shape {tuple(hidden.shape)}, not [length, {config.text_dim}]")
-        text = self.project_text(hidden if mask is None else hidden[mask])
-        length = text.shape[0]
+        if mask is None:
+            mask = torch.ones(len(hidden), dtype=torch.bool, device=hidden.device)
+        if score is not None and self.score_weight is None:
+            raise ValueError("a score for a model that hears none")
+        if self.chroma_weight is not None and self.chroma_bias is not None:
+            text = self.project_text(hidden).masked_fill(~mask.to(self.device).unsqueeze(1), 0)
+            prefix = Prefix(self.chroma_weight.T + self.chroma_bias, config.chroma_frames, melody, text)
+            return Condition(self._cross_keys_values(text[:0]), prefix, score)
+        if melody is not None:
+            raise ValueError("a melody for a model that hears none")
+        return Condition(self._cross_keys_values(self.project_text(hidden[mask])), score=score)
+
+    def _cross_keys_values(self, text: Tensor) -> Tensor:
+        """Every layer's cross-attention keys and values of ``[length, dim]`` projected text; see `Condition`."""
+        config, length = self.config, text.shape[0]
         packed = torch.empty(config.layers, length, 2 * config.dim, device=self.device, dtype=self.cache_dtype)
         if length:
             for layer, slot in zip(cast("Sequence[DecoderLayer]", self.layers), packed, strict=True):
                 slot.copy_(layer.cross_kv(text))
         split = packed.view(config.layers, length, 2, config.heads, config.head_dim)
-        return Condition(split.permute(0, 2, 3, 1, 4).contiguous())
+        return split.permute(0, 2, 3, 1, 4).contiguous()
 
-    def session(self, conditions: Sequence[Condition], positions: int, *, guided: bool = True) -> Session:
+    def session(
+        self, conditions: Sequence[Condition], positions: int, *, guided: bool = True, frame: int = 0
+    ) -> Session:
         """A fresh state for streams that start together; see `Session`."""
-        return Session(self, conditions, positions, guided=guided)
+        return Session(self, conditions, positions, guided=guided, frame=frame)
 
     @torch.inference_mode()
     def embed(self, codes: Tensor) -> Tensor:
@@ -299,12 +246,22 @@ class MusicgenLM(nn.Module):
         return F.embedding(codes + self.codebook_offsets, self.embeddings).sum(1)
 
     @torch.inference_mode()
+    def hear_prefix(self, session: Session, most: int) -> None:
+        """Work through the next piece of a session's prefix, of at most ``most`` positions; any split gives the same result."""
+        start = session.prefix_heard
+        end = min(start + most, session.prefix_length)
+        self._append(session.prefix[:, start:end], session, start)
+        session.prefix_heard = end
+
+    @torch.inference_mode()
     def advance(self, embedded: Tensor, session: Session) -> Tensor:
         """Append ``n`` positions to a session and return their normalised hidden states.
 
         Args:
-            embedded: ``[streams, n, dim]`` embeddings without positions; both rows of a guided stream hear the same.
-            session: moves on by ``n`` positions. Any split of a sequence over several calls gives the same result.
+            embedded: ``[streams, n, dim]`` embeddings without positions; both rows of a guided stream hear the same, but for the
+                score, which only the conditional one hears.
+            session: moves on by ``n`` positions. Any split of a sequence over several calls gives the same result. What is left of
+                its prefix is heard first.
 
         Returns:
             ``[rows, n, dim]``.
@@ -313,26 +270,30 @@ class MusicgenLM(nn.Module):
             ValueError: a wrong number of streams, or no room left in the session.
         """
         streams, n, _ = embedded.shape
-        start = session.position
-        end = start + n
-        if streams != session.streams or end > session.positions:
+        position = session.position
+        if streams != session.streams or position + n > session.positions:
             raise ValueError(
                 f"{streams} streams and {n} positions do not fit a session of {session.streams} streams "
-                f"at position {start} of {session.positions}"
+                f"at position {position} of {session.positions}"
             )
-        x = embedded + self.position_table[start:end]
-        if session.guided:
-            x = torch.cat((x, x))
-        mask = None
-        if n > 1 and start > 0:
-            # is_causal aligns to the first key, so a chunk that continues a cache needs its mask written out.
-            mask = torch.ones(n, end, dtype=torch.bool, device=x.device).tril_(start)
-        cross_mask = session.cross_mask
+        if session.prefix_pending:
+            self.hear_prefix(session, session.prefix_pending)
+        heard = session.scores(position, position + n)
+        conditional = embedded if heard is None else embedded + heard
+        x = torch.cat((conditional, embedded)) if session.guided else conditional
+        hidden: Tensor = self.final_norm(self._append(x, session, session.prefix_length + position))
+        session.position = position + n
+        return hidden
+
+    def _append(self, embedded: Tensor, session: Session, start: int) -> Tensor:
+        """Run ``[rows, n, dim]`` embeddings, which stand at slots ``start…`` of a session's caches, through the layers."""
+        end = start + embedded.shape[1]
+        places = slice(start, end) if session.starts is None else session.places(start, end)
+        x = embedded + self.position_table[places]
+        mask, cross_mask = session.mask(start, end), session.cross_mask
         for layer, memory in zip(self.layers, session.layers, strict=True):
             x = layer(x, memory, start, mask, cross_mask)
-        session.position = end
-        hidden: Tensor = self.final_norm(x)
-        return hidden
+        return x
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:

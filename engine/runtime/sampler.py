@@ -17,7 +17,7 @@ class FrameSampler:
 
     A stream longer than the LM's window is made as the reference makes it (AudioCraft, ``BaseGenModel._generate_tokens``): when
     a window is full, the next one starts ``stride_frames`` later with the frames they share as its prompt, pre-filled from
-    position 0. The caller notices only that a few calls return nothing.
+    position 0, and the melody moves along. The caller notices only that a few calls return nothing.
 
     Args:
         lm: the model.
@@ -30,7 +30,7 @@ class FrameSampler:
         stride_frames: how much later each window starts than the one before; less than the window.
         seed: one number for a generator that all rows share, as the reference's rows share one; or one per row, for
             generators of their own: such a row draws the same whatever its neighbours are.
-        prefill_chunk: the most positions of a prompt that one call of `advance` works through.
+        prefill_chunk: the most positions of a prefix or a prompt that one call of `advance` works through.
 
     Raises:
         ValueError: arguments that do not fit the model or each other.
@@ -71,14 +71,14 @@ class FrameSampler:
         self._stride = stride_frames
         self._prefill_chunk = prefill_chunk
         self._generators = _generators(seed, rows, lm.device)
-        longest = window_frames if total_frames is None else min(window_frames, total_frames)
-        self._session = lm.session(conditions, longest + self._pattern.max_delay)
-
         prompt = prompt.to(lm.device, torch.long)
         offset = 0
         if prompt.shape[2] >= window_frames:
             offset = prompt.shape[2] - (window_frames - stride_frames)
+        longest = window_frames if total_frames is None else min(window_frames, total_frames)
+        self._session = lm.session(conditions, longest + self._pattern.max_delay, frame=offset)
         self._frames_done = prompt.shape[2]
+        self._offset, self._next_step = offset, prompt.shape[2] - offset + 1
         if not self.done:
             self._open_window(prompt[..., offset:], offset)
 
@@ -88,33 +88,48 @@ class FrameSampler:
         return self._frames_done
 
     @property
+    def next_frame(self) -> int:
+        """The first frame of the stream of which nothing is sampled yet: that of codebook 0 in the next step."""
+        return self._offset + self._next_step - 1
+
+    @property
     def done(self) -> bool:
         return self._total is not None and self._frames_done >= self._total
 
     def set_condition(self, row: int, condition: Condition) -> None:
-        """Give a row another text from the next piece of work on. What it has sung so far stays in its memory."""
+        """Give a row another text, melody and score, from the next step on.
+
+        With cross-attention, what the LM has heard so far stays in its memory as it was heard; a new score is heard from
+        `next_frame` on, and where the next window hears frames again. A melody model hears its text and melody before everything
+        else: where they change, it hears them and the frames of its window anew, a chunk per call of `advance`, and then goes on
+        where it was; no frame is sampled again. Of a prefix, what old and new begin with is kept, which is the melody where only
+        the text changes.
+        """
         self._session.set_condition(row, condition)
 
     @torch.inference_mode()
     def advance(self) -> Tensor | None:
-        """Do one piece of work: a chunk of a prompt, or one step of the LM and its draw.
+        """Do one piece of work: a chunk of what was said or played before, or one step of the LM and its draw.
 
         Returns:
             ``[rows, codebooks, n]``, the frames that this completed, in order and each of them once; None when it completed none.
         """
         if self.done:
             return None
-        position = self._session.position
-        if position < self._prompt_frames:
-            end = min(position + self._prefill_chunk, self._prompt_frames)
+        if self._session.prefix_pending:
+            self._lm.hear_prefix(self._session, self._prefill_chunk)
+            return None
+        position, step = self._session.position, self._next_step
+        if position < step - 1:
+            end = min(position + self._prefill_chunk, step - 1)
             self._lm.advance(self._lm.embed(self._sequence[..., position:end]), self._session)
             return None
 
-        step = position + 1
         logits = self._lm(self._sequence[..., position:step], self._session)
         tokens = self._draw(guide(logits[:, :, -1], self.settings.guidance))
         column = self._sequence[..., step]
         column.copy_(torch.where(self._open_slots[:, step], tokens, column))
+        self._next_step += 1
 
         frame = self._pattern.frame_completed_at(step)
         if frame < self._prompt_frames:
@@ -133,7 +148,8 @@ class FrameSampler:
         self._prompt_frames = prompt.shape[2]
         self._sequence = self._pattern.sequence(prompt, self._frames, self._lm.config.special_token)
         self._open_slots = self._pattern.slots(self._prompt_frames, self._frames, self._frames).to(prompt.device)
-        self._session.rewind()
+        self._next_step = self._prompt_frames + 1
+        self._session.begin(offset)
 
     def _draw(self, logits: Tensor) -> Tensor:
         """Tokens ``[rows, codebooks]`` for guided logits ``[rows, codebooks, card]``."""
