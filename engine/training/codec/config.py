@@ -1,0 +1,187 @@
+"""The settings of a codec training, each with its default, unit and meaning; the command line is made from them."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+from protocols.errors import ErrorCode, RequestError
+
+
+class Stage(StrEnum):
+    """What a step trains."""
+
+    RECONSTRUCTION = "reconstruction"
+    QUANTISED = "quantised"
+    ADVERSARIAL = "adversarial"
+    REFINEMENT = "refinement"
+
+
+_TYPES: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
+_AT_LEAST_ONE = (
+    "threads",
+    "batch",
+    "crop_frames",
+    "kmeans_crops",
+    "discriminator_filters",
+    "discriminator_crops",
+    "discriminator_frames",
+    "log_every",
+    "evaluate_every",
+    "evaluation_crops",
+)
+_SHARES = ("last_rate", "ema_decay", "codebook_decay", "codebook_dropout")
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class CodecTraining:
+    """How a codec is trained. Steps of the four stages follow one another; after them the training is done."""
+
+    model: str = _option("spectral", "spectral, or encodec: the SEANet of EnCodec's format, for a GPU")
+    seed: int = _option(1, "of first weights, crops and every other random choice")
+    device: str = _option("cpu", "as torch names it")
+    threads: int = _option(2, "CPU threads")
+    bf16: bool = _option(True, "compute matrices and convolutions in bfloat16")
+
+    reconstruction_steps: int = _option(1000, "first stage: without quantiser, waveform first")
+    quantised_steps: int = _option(6000, "second stage: with codebooks, which start from k-means")
+    adversarial_steps: int = _option(0, "third stage: encoder, codebooks and decoder against the discriminator")
+    refinement_steps: int = _option(4000, "last stage: encoder and codebooks frozen, decoder against the discriminator")
+
+    batch: int = _option(16, "crops per step")
+    crop_frames: int = _option(64, "frames per crop")
+    learning_rate: float = _option(5e-4, "peak, of the first three stages; SEANet wants 3e-4")
+    refinement_rate: float = _option(2e-4, "peak, of the last stage")
+    discriminator_rate: float = _option(2e-4, "of the discriminator")
+    last_rate: float = _option(0.05, "share of the peak that a stage's cosine ends at")
+    warmup_steps: int = _option(100, "steps until the learning rate is at its peak")
+    weight_decay: float = _option(0.01, "AdamW's")
+    gradient_clip: float = _option(2.0, "largest norm of a step's gradient")
+    ema_decay: float = _option(0.998, "of the averaged weights that are exported")
+
+    waveform_weight: float = _option(1.0, "share of the waveform loss")
+    mel_weight: float = _option(2.0, "share of the multi-scale mel loss")
+    mel_ramp: int = _option(600, "steps until the mel loss has its whole share")
+    adversarial_weight: float = _option(1.0, "share of the adversarial loss")
+    feature_weight: float = _option(2.0, "share of the feature matching loss")
+    adversarial_ramp: int = _option(300, "steps until the two have their whole shares")
+    commitment_weight: float = _option(0.05, "of the latents' distance to their codebook entries")
+
+    codebook_decay: float = _option(0.99, "of the codebooks' running averages")
+    codebook_dropout: float = _option(0.1, "share of crops that are decoded from fewer codebooks")
+    kmeans_crops: int = _option(256, "crops whose latents the codebooks start from")
+
+    discriminator_filters: int = _option(16, "channels of the discriminator")
+    discriminator_crops: int = _option(8, "crops per step that the discriminator hears")
+    discriminator_frames: int = _option(32, "frames of each of them")
+
+    half: bool = _option(True, "store exported weights in float16; they are computed in float32")
+    log_every: int = _option(50, "steps between two lines of metrics")
+    evaluate_every: int = _option(500, "steps between two evaluations on held-out crops")
+    evaluation_crops: int = _option(48, "held-out crops")
+    checkpoint_seconds: float = _option(120.0, "seconds between two checkpoints")
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            kind = _TYPES[str(one.type)]
+            accepted = (int, float) if kind is float else kind
+            if not isinstance(value, accepted) or isinstance(value, bool) != (kind is bool):
+                raise RequestError(ErrorCode.BAD_TYPE, one.name, value, f"a value of type {one.type}")
+            if isinstance(value, int | float) and not 0 <= value < math.inf:
+                raise RequestError(ErrorCode.OUT_OF_RANGE, one.name, value, "0 or more")
+        if self.model not in ("spectral", "encodec"):
+            raise RequestError(ErrorCode.OUT_OF_RANGE, "model", self.model, "spectral or encodec")
+        if self.seed >= 1 << 31:
+            raise RequestError(ErrorCode.OUT_OF_RANGE, "seed", self.seed, f"0 to {(1 << 31) - 1}")
+        for name in _AT_LEAST_ONE:
+            if getattr(self, name) < 1:
+                raise RequestError(ErrorCode.OUT_OF_RANGE, name, getattr(self, name), "1 or more")
+        for name in _SHARES:
+            if getattr(self, name) > 1:
+                raise RequestError(ErrorCode.OUT_OF_RANGE, name, getattr(self, name), "0 to 1")
+        if self.gradient_clip == 0:
+            raise RequestError(ErrorCode.OUT_OF_RANGE, "gradient_clip", 0, "more than 0")
+        if self.waveform_weight + self.mel_weight == 0:
+            raise RequestError(ErrorCode.OUT_OF_RANGE, "mel_weight", 0, "more than 0 when waveform_weight is 0")
+        if self.total_steps == 0:
+            raise RequestError(
+                ErrorCode.OUT_OF_RANGE, "reconstruction_steps", 0, "1 or more when no other stage has steps"
+            )
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any]) -> CodecTraining:
+        """The settings that a checkpoint holds.
+
+        Raises:
+            RequestError: ``malformed`` for a setting that there is not; what is raised for a bad value.
+        """
+        unknown = sorted(config.keys() - {one.name for one in fields(cls)})
+        if unknown:
+            raise RequestError(ErrorCode.MALFORMED, unknown[0], config[unknown[0]], "settings of a codec training")
+        return cls(**config)
+
+    def check_changes(self, held: CodecTraining, step: int, frozen: bool) -> None:
+        """Refuse settings that contradict what a training with the settings ``held`` has done so far.
+
+        Args:
+            held: the settings of before.
+            step: steps done.
+            frozen: whether encoder and codebooks are.
+
+        Raises:
+            RequestError: ``not_allowed``, with the first setting that cannot change any more.
+        """
+        fits = {name: getattr(self, name) == getattr(held, name) for name in ("model", "discriminator_filters")}
+        # Weights that were not rounded when they froze would have other codes once they are.
+        fits["half"] = not frozen or held.half or not self.half
+        begun, would_have = (frozen or step > one.reconstruction_steps for one in (held, self))
+        fits["reconstruction_steps"] = begun == would_have
+        fits["quantised_steps"] = self.frozen_from <= step if frozen else self.frozen_from >= step
+        for name, fit in fits.items():
+            if not fit:
+                value, before = getattr(self, name), getattr(held, name)
+                raise RequestError(ErrorCode.NOT_ALLOWED, name, value, f"{before}, as it was before step {step}")
+
+    @property
+    def frozen_from(self) -> int:
+        """The step from which encoder and codebooks do not change any more."""
+        return self.reconstruction_steps + self.quantised_steps + self.adversarial_steps
+
+    @property
+    def total_steps(self) -> int:
+        return self.frozen_from + self.refinement_steps
+
+    def stage(self, step: int) -> Stage:
+        """The stage of a step, counted from 0."""
+        if step < self.reconstruction_steps:
+            return Stage.RECONSTRUCTION
+        if step < self.reconstruction_steps + self.quantised_steps:
+            return Stage.QUANTISED
+        return Stage.ADVERSARIAL if step < self.frozen_from else Stage.REFINEMENT
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """One option per setting; those that are not given are absent from the result."""
+    for one in fields(CodecTraining):
+        name = "--" + one.name.replace("_", "-")
+        text = f"{one.metadata['help']} (default: {one.default})"
+        if one.type == "bool":
+            parser.add_argument(name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+        else:
+            kind = _TYPES[str(one.type)]
+            parser.add_argument(name, type=kind, default=argparse.SUPPRESS, metavar=kind.__name__, help=text)
+
+
+def given_options(arguments: argparse.Namespace, names: Sequence[str] = ()) -> dict[str, Any]:
+    """The settings that were given on the command line, by field name."""
+    known = names or [one.name for one in fields(CodecTraining)]
+    return {name: getattr(arguments, name) for name in known if hasattr(arguments, name)}
