@@ -6,14 +6,16 @@ import argparse
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from engine.training.codec.checkpoint import load_checkpoint
-from engine.training.codec.config import CodecTraining, add_options, given_options
-from engine.training.codec.models import make_encodec, make_spectral
+from engine.training.checkpoint import load_checkpoint
+from engine.training.codec.config import JOINT_STEPS, CodecTraining, add_options, given_options
+from engine.training.codec.models import TrainableCodec, load_codec, make_codec, make_encodec, make_spectral
 from engine.training.codec.trainer import CHECKPOINT_FILE, CodecTrainer
 from engine.training.data import HELD_OUT, TRAIN, Split
 from engine.training.data.clips import SplitClips
@@ -27,41 +29,35 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m engine.training.codec", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of rendered shards")
     parser.add_argument("--out", type=Path, required=True, help="folder of the training; it may be resumed from there")
-    parser.add_argument(
+    beginning = parser.add_mutually_exclusive_group()
+    beginning.add_argument(
         "--resume",
         action="store_true",
         help="go on from the folder's checkpoint with its settings; options that are given replace them",
+    )
+    beginning.add_argument(
+        "--from",
+        type=Path,
+        dest="start",
+        help="folder of an exported codec whose codes stay valid: only its decoder is trained",
     )
     add_options(parser)
     return parser
 
 
-def read_settings(arguments: argparse.Namespace) -> CodecTraining:
-    """The settings of a new training, or those of the one to resume with what was given on top.
-
-    Raises:
-        RequestError: ``not_allowed`` for a new training where there is one already, ``not_found`` for a missing one.
-    """
-    path = arguments.out / CHECKPOINT_FILE
-    given = given_options(arguments)
-    if arguments.resume:
-        return replace(CodecTraining.from_dict(load_checkpoint(path)["config"]), **given)
-    if path.exists():
-        raise RequestError(ErrorCode.NOT_ALLOWED, "out", str(arguments.out), "an empty folder, or --resume to go on")
-    return CodecTraining(**given)
-
-
 def open_training(arguments: argparse.Namespace) -> CodecTrainer:
-    """The training of the folder, ready to run.
+    """The training of the folder, ready to run: a new one, one to resume, or one of the decoder of an exported codec.
 
     Raises:
-        RequestError: settings, data or a checkpoint that do not fit.
+        RequestError: settings, data, a codec or a checkpoint that do not fit; ``not_allowed`` for a new training where there
+            is one already.
     """
-    config = read_settings(arguments)
+    config, make = _begin(arguments)
     torch.set_num_threads(config.threads)
     train, heldout = (Split(arguments.data / part) for part in (TRAIN, HELD_OUT))
-    make = make_spectral if config.model == "spectral" else make_encodec
-    trainer = CodecTrainer(config, arguments.out, make, SplitClips(train), SplitClips(heldout), train.fingerprint)
+    clips = SplitClips(train), SplitClips(heldout)
+    keep_codes = arguments.start is not None
+    trainer = CodecTrainer(config, arguments.out, make, *clips, train.fingerprint, keep_codes)
     for split in (train, heldout):
         if split.rate != trainer.model.sample_rate:
             allowed = f"{trainer.model.sample_rate} Hz, the codec's sample rate"
@@ -69,6 +65,25 @@ def open_training(arguments: argparse.Namespace) -> CodecTrainer:
     if arguments.resume:
         trainer.resume()
     return trainer
+
+
+def _begin(arguments: argparse.Namespace) -> tuple[CodecTraining, Callable[[], TrainableCodec]]:
+    """The settings, and how the codec is made."""
+    path: Path = arguments.out / CHECKPOINT_FILE
+    given = given_options(arguments)
+    if arguments.resume:
+        state = load_checkpoint(path)
+        return replace(CodecTraining.from_dict(state.get("config")), **given), partial(make_codec, state.get("codec"))
+    if path.exists():
+        raise RequestError(ErrorCode.NOT_ALLOWED, "out", str(arguments.out), "an empty folder, or --resume to go on")
+    if arguments.start is not None:
+        codec = load_codec(arguments.start)
+        config = CodecTraining(**dict.fromkeys(JOINT_STEPS, 0) | {"model": codec.family} | given)
+        if config.model != codec.family:
+            raise RequestError(ErrorCode.NOT_ALLOWED, "model", config.model, f"{codec.family}, as in {arguments.start}")
+        return config, lambda: codec
+    config = CodecTraining(**given)
+    return config, make_spectral if config.model == "spectral" else make_encodec
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -80,7 +95,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     stops: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
         signal.signal(number, lambda received, _: stops.append(received))
     status = 2
     try:
@@ -91,6 +107,9 @@ def main(argv: list[str] | None = None) -> int:
     except RequestError as error:
         _LOG.error("%s", error.text)
         return status
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     _LOG.info("%s at step %d", "complete" if complete else "stopped, to go on with --resume,", trainer.step)
     return 0
 

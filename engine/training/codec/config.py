@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
@@ -13,12 +13,17 @@ from protocols.errors import ErrorCode, RequestError
 
 
 class Stage(StrEnum):
-    """What a step trains."""
+    """What a step trains: a codec as a whole in the first three, then its decoder alone."""
 
     RECONSTRUCTION = "reconstruction"
     QUANTISED = "quantised"
     ADVERSARIAL = "adversarial"
+    DECODER = "decoder"
     REFINEMENT = "refinement"
+
+    @property
+    def has_adversary(self) -> bool:
+        return self in (Stage.ADVERSARIAL, Stage.REFINEMENT)
 
 
 _TYPES: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
@@ -34,6 +39,9 @@ _AT_LEAST_ONE = (
     "evaluate_every",
     "evaluation_crops",
 )
+JOINT_STEPS = ("reconstruction_steps", "quantised_steps", "adversarial_steps")
+"""Settings of the stages that train encoder and codebooks."""
+
 _SHARES = ("last_rate", "ema_decay", "codebook_decay", "codebook_dropout")
 
 
@@ -43,7 +51,7 @@ def _option(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True)
 class CodecTraining:
-    """How a codec is trained. Steps of the four stages follow one another; after them the training is done."""
+    """How a codec is trained. Steps of the five stages follow one another; after them the training is done."""
 
     model: str = _option("spectral", "spectral, or encodec: the SEANet of EnCodec's format, for a GPU")
     seed: int = _option(1, "of first weights, crops and every other random choice")
@@ -54,25 +62,33 @@ class CodecTraining:
     reconstruction_steps: int = _option(1000, "first stage: without quantiser, waveform first")
     quantised_steps: int = _option(6000, "second stage: with codebooks, which start from k-means")
     adversarial_steps: int = _option(0, "third stage: encoder, codebooks and decoder against the discriminator")
-    refinement_steps: int = _option(4000, "last stage: encoder and codebooks frozen, decoder against the discriminator")
+    decoder_steps: int = _option(1000, "fourth stage: encoder and codebooks frozen, the decoder without discriminator")
+    refinement_steps: int = _option(2000, "last stage: encoder and codebooks frozen, decoder against the discriminator")
 
     batch: int = _option(16, "crops per step")
     crop_frames: int = _option(64, "frames per crop")
     learning_rate: float = _option(5e-4, "peak, of the first three stages; SEANet wants 3e-4")
-    refinement_rate: float = _option(2e-4, "peak, of the last stage")
-    discriminator_rate: float = _option(2e-4, "of the discriminator")
-    last_rate: float = _option(0.05, "share of the peak that a stage's cosine ends at")
-    warmup_steps: int = _option(100, "steps until the learning rate is at its peak")
+    decoder_rate: float = _option(3e-4, "peak, of the fourth stage")
+    refinement_rate: float = _option(1e-4, "peak, of the last stage")
+    discriminator_rate: float = _option(1e-3, "of the discriminator")
+    last_rate: float = _option(
+        0.05, "share of the peak that a cosine ends at: of the first three stages, or of a later one"
+    )
+    warmup_steps: int = _option(100, "steps until the learning rate is at such a peak")
     weight_decay: float = _option(0.01, "AdamW's")
     gradient_clip: float = _option(2.0, "largest norm of a step's gradient")
     ema_decay: float = _option(0.998, "of the averaged weights that are exported")
 
-    waveform_weight: float = _option(1.0, "share of the waveform loss")
-    mel_weight: float = _option(2.0, "share of the multi-scale mel loss")
-    mel_ramp: int = _option(600, "steps until the mel loss has its whole share")
-    adversarial_weight: float = _option(1.0, "share of the adversarial loss")
-    feature_weight: float = _option(2.0, "share of the feature matching loss")
-    adversarial_ramp: int = _option(300, "steps until the two have their whole shares")
+    waveform_weight: float = _option(1.0, "share of the waveform loss, until encoder and codebooks are frozen")
+    mel_weight: float = _option(2.0, "share of the multi-scale mel loss, until then")
+    log_mel_weight: float = _option(0.0, "share of the log mel distance that is also measured, until then")
+    mel_ramp: int = _option(600, "steps until the two mel losses have their whole shares")
+    decoder_waveform_weight: float = _option(0.5, "share of the waveform loss afterwards")
+    decoder_mel_weight: float = _option(1.0, "share of the multi-scale mel loss afterwards")
+    decoder_log_mel_weight: float = _option(2.0, "share of the log mel distance afterwards")
+    adversarial_weight: float = _option(0.2, "share of the adversarial loss")
+    feature_weight: float = _option(0.2, "share of the feature matching loss")
+    adversarial_ramp: int = _option(300, "steps of a stage until the two have their whole shares")
     commitment_weight: float = _option(0.05, "of the latents' distance to their codebook entries")
 
     codebook_decay: float = _option(0.99, "of the codebooks' running averages")
@@ -110,20 +126,24 @@ class CodecTraining:
                 raise RequestError(ErrorCode.OUT_OF_RANGE, name, getattr(self, name), "0 to 1")
         if self.gradient_clip == 0:
             raise RequestError(ErrorCode.OUT_OF_RANGE, "gradient_clip", 0, "more than 0")
-        if self.waveform_weight + self.mel_weight == 0:
-            raise RequestError(ErrorCode.OUT_OF_RANGE, "mel_weight", 0, "more than 0 when waveform_weight is 0")
+        for part in ("", "decoder_"):
+            if not any(getattr(self, f"{part}{loss}_weight") for loss in ("waveform", "mel", "log_mel")):
+                allowed = f"more than 0 when {part}waveform_weight and {part}log_mel_weight are 0"
+                raise RequestError(ErrorCode.OUT_OF_RANGE, f"{part}mel_weight", 0, allowed)
         if self.total_steps == 0:
             raise RequestError(
                 ErrorCode.OUT_OF_RANGE, "reconstruction_steps", 0, "1 or more when no other stage has steps"
             )
 
     @classmethod
-    def from_dict(cls, config: Mapping[str, Any]) -> CodecTraining:
+    def from_dict(cls, config: Any) -> CodecTraining:
         """The settings that a checkpoint holds.
 
         Raises:
-            RequestError: ``malformed`` for a setting that there is not; what is raised for a bad value.
+            RequestError: ``malformed`` for something else or a setting that there is not; what is raised for a bad value.
         """
+        if not isinstance(config, Mapping):
+            raise RequestError(ErrorCode.MALFORMED, "config", config, "settings of a codec training")
         unknown = sorted(config.keys() - {one.name for one in fields(cls)})
         if unknown:
             raise RequestError(ErrorCode.MALFORMED, unknown[0], config[unknown[0]], "settings of a codec training")
@@ -158,15 +178,24 @@ class CodecTraining:
 
     @property
     def total_steps(self) -> int:
-        return self.frozen_from + self.refinement_steps
+        return self.frozen_from + self.decoder_steps + self.refinement_steps
 
     def stage(self, step: int) -> Stage:
-        """The stage of a step, counted from 0."""
-        if step < self.reconstruction_steps:
-            return Stage.RECONSTRUCTION
-        if step < self.reconstruction_steps + self.quantised_steps:
-            return Stage.QUANTISED
-        return Stage.ADVERSARIAL if step < self.frozen_from else Stage.REFINEMENT
+        """The stage of a step, counted from 0; the last one for all steps from its first on."""
+        for stage in Stage:
+            if step < self.span(stage)[1]:
+                return stage
+        return Stage.REFINEMENT
+
+    def span(self, stage: Stage) -> tuple[int, int]:
+        """A stage's first step and the one after its last."""
+        begin = 0
+        for one in Stage:
+            end = begin + int(getattr(self, f"{one}_steps"))
+            if one is stage:
+                break
+            begin = end
+        return begin, end
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -181,7 +210,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(name, type=kind, default=argparse.SUPPRESS, metavar=kind.__name__, help=text)
 
 
-def given_options(arguments: argparse.Namespace, names: Sequence[str] = ()) -> dict[str, Any]:
+def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given on the command line, by field name."""
-    known = names or [one.name for one in fields(CodecTraining)]
-    return {name: getattr(arguments, name) for name in known if hasattr(arguments, name)}
+    return {one.name: getattr(arguments, one.name) for one in fields(CodecTraining) if hasattr(arguments, one.name)}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from engine.runtime.spectral_network import mel_filters
 
 _FLOOR = 1e-5
-"""Of mel magnitudes, where a sine of amplitude 1 is near 1: -100 dB."""
+"""Of mel magnitudes, where a sine of amplitude 1 is near 1 in a band as narrow as itself: -100 dB."""
 
 
 class MultiScaleMel(nn.Module):
@@ -44,12 +44,33 @@ class MultiScaleMel(nn.Module):
         return total / len(self.windows)
 
     def mel(self, audio: Tensor, window: int) -> Tensor:
-        """Mel magnitudes ``[batch, frames, bands]``, not below the floor; a sine of amplitude 1 peaks near 1."""
+        """Mel magnitudes ``[batch, frames, bands]``, not below the floor."""
         taper, filters = self.get_buffer(f"taper_{window}"), self.get_buffer(f"mel_{window}")
         frames = F.pad(audio[:, 0], (window // 2, window // 2)).unfold(1, window, window // 4) * taper
         parts = torch.view_as_real(torch.fft.rfft(frames))
         magnitude = (parts.square().sum(-1) + 1e-7).sqrt() * (4 / window)
         return (magnitude @ filters).clamp(min=_FLOOR)
+
+
+class LogMel(nn.Module):
+    """The distance of log mel spectra that codecs are measured by: the mean absolute difference of log10 magnitudes, 1 is 20 dB.
+
+    80 bands, windows of 2048 samples, hop 512; magnitudes below -80 dB (of a sine of amplitude 1) count as -80 dB.
+    """
+
+    _WINDOW, _BANDS, _QUIETEST = 2048, 80, 1e-4
+
+    def __init__(self, sample_rate: int) -> None:
+        super().__init__()
+        self._spectra = MultiScaleMel(sample_rate, (self._WINDOW,), (self._BANDS,))
+
+    def forward(self, made: Tensor, real: Tensor) -> Tensor:
+        """Compare ``[batch, 1, samples]``; a scalar."""
+        return F.l1_loss(self.spectrum(made), self.spectrum(real))
+
+    def spectrum(self, audio: Tensor) -> Tensor:
+        """Logarithms to base 10 of mel magnitudes, ``[batch, frames, bands]``, for ``[batch, 1, samples]``."""
+        return self._spectra.mel(audio, self._WINDOW).clamp(min=self._QUIETEST).log10()
 
 
 def discriminator_loss(real: list[list[Tensor]], made: list[list[Tensor]]) -> Tensor:
@@ -80,26 +101,23 @@ class Balancer:
     divided by a running average of its norm before the weights apply.
 
     Args:
-        weights: the share of each loss; only losses of these names are taken.
         decay: of the running averages.
     """
 
-    def __init__(self, weights: Mapping[str, float], decay: float = 0.99) -> None:
-        self.weights = dict(weights)
+    def __init__(self, decay: float = 0.99) -> None:
         self.decay = decay
         self.norms: dict[str, float] = {}
         self._counts: dict[str, int] = {}
 
-    def gradient(self, losses: Mapping[str, Tensor], output: Tensor, weights: Mapping[str, float]) -> Tensor:
+    def gradient(self, losses: Mapping[str, Tensor], output: Tensor, shares: Mapping[str, float]) -> Tensor:
         """The balanced gradient of the losses with respect to ``output``, a leaf ``[batch, channels, samples]``.
 
         Args:
-            losses: scalars that depend on ``output``.
+            losses: scalars that depend on ``output``; a gradient that is not finite is left out.
             output: the codec's audio.
-            weights: factors for this step on top of the balancer's, 1 where a name is missing.
+            shares: of the gradient, relative to one another; a loss without one has none.
         """
-        shares = {name: self.weights[name] * weights.get(name, 1.0) for name in losses}
-        shares = {name: share for name, share in shares.items() if share > 0}
+        shares = {name: shares[name] for name in losses if shares.get(name, 0.0) > 0}
         whole = sum(shares.values())
         total = torch.zeros_like(output)
         for name, share in shares.items():

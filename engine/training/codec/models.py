@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from engine.checkpoints.torchaudio_guard import ensure_torchaudio
-from engine.runtime.spectral_codec import WEIGHTS_FILE, save_spectral_network
+from engine.runtime.spectral_codec import CONFIG_FILE, WEIGHTS_FILE, load_spectral_network, save_spectral_network
 from engine.runtime.spectral_network import SpectralConfig, SpectralNetwork, spectra_of
 from engine.training.codec.initialisation import rescale_to_unit_variance
 from engine.training.codec.quantizer import QuantizerTraining
+from protocols.errors import ErrorCode, RequestError
 
 
 class TrainableCodec(nn.Module, ABC):
     """A mono codec whose parts can be trained.
 
     Attributes:
+        family: ``spectral`` or ``encodec``, as `CodecTraining.model` has it.
         sample_rate: in Hz.
         hop_length: samples per frame.
         encoder: frozen together with the codebooks, when the codes must not change any more.
@@ -30,6 +35,7 @@ class TrainableCodec(nn.Module, ABC):
         codebooks: objects with the buffer ``embed``, as `QuantizerTraining` takes them.
     """
 
+    family: str
     sample_rate: int
     hop_length: int
     encoder: nn.Module
@@ -51,6 +57,17 @@ class TrainableCodec(nn.Module, ABC):
         yield from (tensor for tensor in self.encoder.state_dict().values() if tensor.is_floating_point())
         yield from (book.embed for book in self.codebooks)
 
+    def fingerprint(self) -> str:
+        """Names what determines the codes: equal for codecs that make the same ones of the same audio."""
+        digest = hashlib.sha256()
+        for tensor in self.frozen_tensors():
+            digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What `make_codec` makes one of the same shape from, in plain types: the content of the export's ``config.json``."""
+
     @abstractmethod
     def calibrate(self, audio: Tensor) -> None:
         """Bring first weights to the scale of real audio ``[batch, 1, samples]``, before the first step."""
@@ -66,6 +83,8 @@ class TrainableCodec(nn.Module, ABC):
 
 class TrainableSpectral(TrainableCodec):
     """A spectral codec; exports what `engine.runtime.spectral_codec.load_spectral_codec` reads."""
+
+    family = "spectral"
 
     def __init__(self, network: SpectralNetwork) -> None:
         super().__init__()
@@ -85,12 +104,17 @@ class TrainableSpectral(TrainableCodec):
         head.weight.mul_(0.5)
         head.bias.view(config.subframes, 3, config.bins)[:, 0] = average
 
+    def describe(self) -> dict[str, Any]:
+        return self.network.config.to_dict()
+
     def export(self, folder: Path, quantizer: QuantizerTraining, dtype: torch.dtype) -> None:
         save_spectral_network(self.network, folder, dtype)
 
 
 class TrainableEncodec(TrainableCodec):
     """A mono EncodecModel of which codes alone determine the audio; exports a folder that plain transformers loads."""
+
+    family = "encodec"
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -110,11 +134,17 @@ class TrainableEncodec(TrainableCodec):
         rescale_to_unit_variance(self.encoder, audio)
         rescale_to_unit_variance(self.decoder, self.encode(audio), last=float(audio.std()))
 
+    def describe(self) -> dict[str, Any]:
+        described: dict[str, Any] = json.loads(self.model.config.to_json_string(use_diff=False))
+        return described
+
     def export(self, folder: Path, quantizer: QuantizerTraining, dtype: torch.dtype) -> None:
         for index, book in enumerate(self.codebooks):
             book.cluster_size.copy_(quantizer.get_buffer(f"count_{index}"))
             book.embed_avg.copy_(quantizer.get_buffer(f"sum_{index}"))
-        state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in self.model.state_dict().items()}
+        state = {
+            name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in self.model.state_dict().items()
+        }
         config = copy.deepcopy(self.model.config)
         config.architectures, config.dtype = [type(self.model).__name__], dtype
         folder.mkdir(parents=True, exist_ok=True)
@@ -153,3 +183,37 @@ def make_encodec(**changes: Any) -> TrainableEncodec:
         "pad_mode": "constant",
     }
     return TrainableEncodec(EncodecModel(EncodecConfig(**(options | changes))))
+
+
+def make_codec(config: Any) -> TrainableCodec:
+    """A new codec of a shape that was described by `TrainableCodec.describe`.
+
+    Raises:
+        RequestError: ``malformed`` for something else, ``unsupported`` for a codec of another kind.
+    """
+    if not isinstance(config, Mapping):
+        raise RequestError(ErrorCode.MALFORMED, "codec", config, "the config of a codec")
+    if config.get("model_type") != "encodec":
+        return TrainableSpectral(SpectralNetwork(SpectralConfig.from_dict(dict(config))))
+    return make_encodec(**{name: value for name, value in config.items() if name != "model_type"})
+
+
+def load_codec(folder: Path) -> TrainableCodec:
+    """A codec that `TrainableCodec.export` wrote, in float32 on the CPU, to go on with.
+
+    Raises:
+        RequestError: ``not_found`` or ``malformed`` for a folder without such files, ``unsupported`` for a codec of another kind.
+    """
+    try:
+        kind = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, LookupError, TypeError):
+        kind = None
+    if kind != "encodec":
+        return TrainableSpectral(load_spectral_network(folder))
+    ensure_torchaudio()
+    from transformers import EncodecModel
+
+    try:
+        return TrainableEncodec(EncodecModel.from_pretrained(folder, dtype=torch.float32))
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise RequestError(ErrorCode.MALFORMED, "codec", str(folder), f"a folder that loads: {error}") from error

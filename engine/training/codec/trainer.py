@@ -19,22 +19,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.checkpoints.devices import pick_device
-from engine.training.codec.checkpoint import load_checkpoint, save_checkpoint
+from engine.training.checkpoint import load_checkpoint, save_checkpoint
+from engine.training.codec.adversary import Adversary
 from engine.training.codec.clips import Clips
-from engine.training.codec.config import CodecTraining, Stage
-from engine.training.codec.discriminator import Discriminator
-from engine.training.codec.journal import MetricsFile, finite
-from engine.training.codec.losses import (
-    Balancer,
-    MultiScaleMel,
-    adversarial_loss,
-    discriminator_loss,
-    feature_loss,
-)
-from engine.training.codec.metrics import CodecQuality, QualityMeter, plot_curves
+from engine.training.codec.config import JOINT_STEPS, CodecTraining, Stage
+from engine.training.codec.losses import Balancer, LogMel, MultiScaleMel
+from engine.training.codec.metrics import CodecQuality, QualityMeter
 from engine.training.codec.models import TrainableCodec
 from engine.training.codec.quantizer import Quantised, QuantizerTraining
+from engine.training.codec.schedule import learning_rate, loss_shares, rate_setting
+from engine.training.curves import plot_curves
 from engine.training.data.folders import write_whole, written
+from engine.training.journal import MetricsFile, finite
 from protocols.errors import ErrorCode, RequestError
 
 _LOG = logging.getLogger(__name__)
@@ -45,9 +41,11 @@ CURVES_FILE = "curves.png"
 FROZEN_MARK = "FROZEN"
 FROZEN_FOLDER = "frozen"
 
-_MEL_WINDOWS = (256, 1024, 2048)
-_MEL_BANDS = (32, 80, 128)
-_DISCRIMINATOR_WINDOWS = (2048, 1024, 512)
+# The shortest ones see when within a codec frame something sounds: without them, a decoder that cannot know the phases sets
+# them all alike, and what should be a burst of noise becomes a click far above full scale.
+_MEL_WINDOWS = (64, 256, 1024, 2048)
+_MEL_BANDS = (8, 32, 80, 128)
+_DISCRIMINATOR_WINDOWS = (2048, 512, 128)
 _EVALUATION_SEED = 0x5EED
 _PATIENCE = 50
 """Steps in a row without a finite gradient after which a training is given up."""
@@ -57,25 +55,28 @@ class CodecTrainer:
     """One training in one folder.
 
     Stages, in the order that was found to work: reconstruction without quantiser, the waveform first and the mel loss
-    ramped in; codebooks from k-means, trained together with everything; optionally the discriminator for all parts;
-    last, with encoder and codebooks frozen, the decoder against the discriminator.
+    ramped in; codebooks from k-means, trained together with everything; optionally the discriminator for all parts; then,
+    with encoder and codebooks frozen, the decoder alone: for the log mel spectra first, which are blurred then, and last a
+    little against the discriminator, which wants them sharp.
 
     Every random choice of a step comes from a generator that is seeded with the step, so that a training that was
-    stopped and resumed does what it would have done. Where encoder and codebooks freeze, they become the averaged weights, rounded
-    to float16 when that is how they are stored: codes made with the export in ``frozen/`` stay valid for every later
+    stopped and resumed does what it would have done. Where encoder and codebooks freeze, they become the averaged weights,
+    rounded to float16 when that is how they are stored: codes made with the export in ``frozen/`` stay valid for every later
     decoder in ``export/``. The file ``FROZEN`` says so.
 
     Args:
         config: the settings.
         folder: of the checkpoint, the metrics, the curves and the exports; made when it is not there.
-        make: a new model; it is called with torch's global generator seeded.
+        make: the model; it is called with torch's global generator seeded.
         clips: what is trained on.
         heldout: what is measured on.
         data: names what is trained on; a training that is resumed with something else says so in the log.
+        keep_codes: ``make`` gives a codec that has been trained, and encoder and codebooks stay as they are from the start.
 
     Raises:
         RequestError: ``unknown_device``; ``out_of_range`` for crops that are longer than the recordings or shorter than
-            the discriminator's spectra; ``not_allowed`` when the folder cannot be made.
+            the discriminator's spectra; ``not_allowed`` when the folder cannot be made, or for steps that would train what
+            ``keep_codes`` keeps.
     """
 
     def __init__(
@@ -86,13 +87,17 @@ class CodecTrainer:
         clips: Clips,
         heldout: Clips,
         data: str = "",
+        keep_codes: bool = False,
     ) -> None:
+        if keep_codes:
+            _refuse_joint_steps(config)
         self.config = config
         self.folder = folder
         self.step = 0
         self.seconds = 0.0
         self._clips = clips
         self._data = data
+        self._keep_codes = keep_codes
         self._device = pick_device(config.device)
         self._calibrated = self._frozen = False
         self._bad_steps = 0
@@ -102,28 +107,26 @@ class CodecTrainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.model = make().to(self._device)
-            self.discriminator = Discriminator(_DISCRIMINATOR_WINDOWS, config.discriminator_filters).to(self._device)
+            self.adversary = Adversary(
+                _DISCRIMINATOR_WINDOWS,
+                config.discriminator_filters,
+                config.discriminator_rate,
+                config.discriminator_crops,
+                config.discriminator_frames * self.model.hop_length,
+                config.bf16,
+            ).to(self._device)
         self.samples = config.crop_frames * self.model.hop_length
         self._check_lengths()
         self.quantizer = QuantizerTraining(self.model.codebooks, config.codebook_decay)
         self._mel = MultiScaleMel(self.model.sample_rate, _MEL_WINDOWS, _MEL_BANDS).to(self._device)
+        self._log_mel = LogMel(self.model.sample_rate).to(self._device)
         self._meter = QualityMeter(self.model.sample_rate)
-        self._balancer = Balancer(
-            {
-                "waveform": config.waveform_weight,
-                "mel": config.mel_weight,
-                "adversarial": config.adversarial_weight,
-                "feature": config.feature_weight,
-            }
-        )
+        self._balancer = Balancer()
         generator = torch.Generator().manual_seed(_EVALUATION_SEED)
         self._heldout = self._draw(heldout, config.evaluation_crops, generator)
         self._draw(clips, 1, generator)
         self.averaged = copy.deepcopy(self.model).requires_grad_(False).eval()
         self._optimiser = self._make_optimiser()
-        self._adversary = torch.optim.AdamW(
-            self.discriminator.parameters(), lr=config.discriminator_rate, betas=(0.5, 0.9), weight_decay=0.0
-        )
 
     def run(
         self,
@@ -147,9 +150,9 @@ class CodecTrainer:
         """
         if not self._calibrated:
             self._begin()
-        saved = logged = time.monotonic()
+        saved = time.monotonic()
         sums: dict[str, list[float]] = {}
-        first = self.step
+        first, logged = self.step, self.seconds
         while self.step < self.config.total_steps and not stopped():
             started = time.monotonic()
             self._begin_stage()
@@ -160,8 +163,8 @@ class CodecTrainer:
             now = time.monotonic()
             self.seconds += now - started
             if self.step % self.config.log_every == 0:
-                self._log(sums, now - logged)
-                sums, logged = {}, now
+                self._log(sums, self.seconds - logged)
+                sums, logged = {}, self.seconds
             if self.step % self.config.evaluate_every == 0:
                 self._evaluate()
             if now - saved > self.config.checkpoint_seconds:
@@ -189,6 +192,7 @@ class CodecTrainer:
         """
         state = {
             "config": asdict(self.config),
+            "codec": self.model.describe(),
             "data": self._data,
             "step": self.step,
             "seconds": self.seconds,
@@ -210,21 +214,23 @@ class CodecTrainer:
                 cannot change any more.
         """
         state = load_checkpoint(self.folder / CHECKPOINT_FILE)
-        held = CodecTraining.from_dict(state["config"])
-        self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        # Checkpoints of the first trainings hold neither: they were written after steps only, and froze with the next step.
-        frozen = bool(state.get("frozen", self.step > held.frozen_from))
-        self._calibrated = bool(state.get("calibrated", True))
-        self.config.check_changes(held, self.step, frozen)
-        if frozen:
-            self._freeze_parts()
+        held = CodecTraining.from_dict(state.get("config"))
         try:
+            step, seconds = int(state["step"]), float(state["seconds"])
+            calibrated, frozen = bool(state["calibrated"]), bool(state["frozen"])
+            self.config.check_changes(held, step, frozen)
+            if frozen:
+                self._freeze_parts()
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])
+            # Optimisers bring their settings along; those of now are meant.
+            self.adversary.set_rate(self.config.discriminator_rate)
+            self._optimiser.param_groups[0]["weight_decay"] = self.config.weight_decay
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[-1].strip()
-            allowed = f"a state that fits the settings: {reason}"
+            allowed = f"a state that fits the settings: {type(error).__name__}: {reason}"
             raise RequestError(ErrorCode.MALFORMED, "checkpoint", str(self.folder), allowed) from error
+        self.step, self.seconds, self._calibrated = step, seconds, calibrated
         if state.get("data", "") not in ("", self._data):
             _LOG.warning("the data is not what the training began with: it goes on, but not as it would have")
         with written(self.folder):
@@ -262,11 +268,17 @@ class CodecTrainer:
 
     def _begin(self) -> None:
         """Prepare the first step of a new training; what an older one has left in the folder is not its own."""
+        if not self._keep_codes and self.config.frozen_from == 0:
+            allowed = "1 or more: there is no trained codec to begin with"
+            raise RequestError(ErrorCode.OUT_OF_RANGE, "quantised_steps", 0, allowed)
         with written(self.folder):
             self._metrics.path.unlink(missing_ok=True)
             (self.folder / FROZEN_MARK).unlink(missing_ok=True)
-        self.model.calibrate(self._crops(self._generator(-1)))
-        self._copy_to_average(1.0)
+        if self._keep_codes:
+            self._freeze()
+        else:
+            self.model.calibrate(self._crops(self._generator(-1)))
+            self._copy_to_average(1.0)
         self._calibrated = True
 
     def _begin_stage(self) -> None:
@@ -292,8 +304,8 @@ class CodecTrainer:
             "averaged": self.averaged,
             "quantizer": self.quantizer,
             "optimiser": self._optimiser,
-            "discriminator": self.discriminator,
-            "adversary": self._adversary,
+            "discriminator": self.adversary.discriminator,
+            "adversary": self.adversary.optimiser,
             "balancer": self._balancer,
         }
 
@@ -308,16 +320,17 @@ class CodecTrainer:
     def _skip_step(self) -> None:
         self._bad_steps += 1
         if self._bad_steps >= _PATIENCE:
-            rate = self._optimiser.param_groups[0]["lr"]
+            name = rate_setting(self.config.stage(self.step))
             allowed = f"a lower rate: {_PATIENCE} steps in a row had no finite gradient"
-            raise RequestError(ErrorCode.OUT_OF_RANGE, "learning_rate", rate, allowed)
+            raise RequestError(ErrorCode.OUT_OF_RANGE, name, getattr(self.config, name), allowed)
 
     def _train_step(self) -> dict[str, float]:
-        config, stage = self.config, self.config.stage(self.step)
+        config, stage, frozen = self.config, self.config.stage(self.step), self._frozen
         generator = self._generator(self.step)
         audio = self._crops(generator)
-        self._set_rates()
-        frozen = stage is Stage.REFINEMENT
+        rate = learning_rate(config, self.step)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
         with torch.set_grad_enabled(not frozen), self._autocast():
             latents = self.model.encode(audio)
         quantised: Quantised | None = None
@@ -330,16 +343,16 @@ class CodecTrainer:
 
         # The losses' gradients end at this leaf, where they are balanced; from there one gradient goes on.
         output = made.detach().requires_grad_()
-        losses = {"waveform": F.l1_loss(output, audio), "mel": self._mel(output, audio)}
-        weights = {"mel": min(1.0, 0.1 + 0.9 * self.step / max(1, config.mel_ramp))}
+        losses = {
+            "waveform": F.l1_loss(output, audio),
+            "mel": self._mel(output, audio),
+            "log_mel": self._log_mel(output, audio),
+        }
         report: dict[str, float] = {}
-        if stage in (Stage.ADVERSARIAL, Stage.REFINEMENT):
-            adversarial, report["discriminator"] = self._play(output, audio, generator)
-            losses |= adversarial
-            begun = self.step - config.reconstruction_steps - config.quantised_steps
-            ramp = min(1.0, begun / max(1, config.adversarial_ramp))
-            weights |= {"adversarial": ramp, "feature": ramp}
-        gradient = self._balancer.gradient(losses, output, weights)
+        if stage.has_adversary:
+            said, report = self.adversary.play(output, audio, generator)
+            losses |= said
+        gradient = self._balancer.gradient(losses, output, loss_shares(config, self.step))
         roots: list[Tensor] = [made]
         gradients: list[Tensor | None] = [gradient]
         if quantised is not None and not frozen:
@@ -360,31 +373,6 @@ class CodecTrainer:
             report["commitment"] = float(quantised.commitment.detach())
         return report
 
-    def _play(self, output: Tensor, audio: Tensor, generator: torch.Generator) -> tuple[dict[str, Tensor], float]:
-        """One step of the discriminator, then what it says to the codec; both on shorter crops, which cost most."""
-        config = self.config
-        count = min(config.discriminator_crops, len(audio))
-        length = min(config.discriminator_frames * self.model.hop_length, audio.shape[2])
-        chosen = torch.randperm(len(audio), generator=generator)[:count].to(self._device)
-        start = int(torch.randint(audio.shape[2] - length + 1, (), generator=generator))
-        real = audio[chosen, :, start : start + length]
-        made = output[chosen, :, start : start + length]
-        with self._autocast():
-            loss = discriminator_loss(self.discriminator(real), self.discriminator(made.detach()))
-        self._adversary.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        gradients = [parameter.grad for parameter in self.discriminator.parameters() if parameter.grad is not None]
-        if bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))):
-            self._adversary.step()
-        self.discriminator.requires_grad_(False)
-        with self._autocast():
-            with torch.no_grad():
-                real_maps = self.discriminator(real)
-            made_maps = self.discriminator(made)
-            losses = {"adversarial": adversarial_loss(made_maps), "feature": feature_loss(real_maps, made_maps)}
-        self.discriminator.requires_grad_(True)
-        return losses, float(loss.detach())
-
     @torch.no_grad()
     def _start_codebooks(self) -> None:
         """Begin the second stage: k-means of the latents of many crops."""
@@ -398,20 +386,30 @@ class CodecTrainer:
 
     @torch.no_grad()
     def _freeze(self) -> None:
-        """End the training of encoder and codebooks: they become what is exported."""
-        (self.folder / FROZEN_MARK).unlink(missing_ok=True)
+        """End the training of encoder and codebooks: they become what is exported.
+
+        Raises:
+            RequestError: ``not_allowed`` when those of a trained codec would have to be rounded, which changes its codes.
+        """
+        with written(self.folder):
+            (self.folder / FROZEN_MARK).unlink(missing_ok=True)
         self._copy_codebooks()
         self.model.load_state_dict(self.averaged.state_dict())
         if self.config.half:
-            for tensor in self.model.frozen_tensors():
+            tensors = list(self.model.frozen_tensors())
+            if self._keep_codes and not all(torch.equal(one, one.half().float()) for one in tensors):
+                allowed = "false, to keep the codes of a codec that is stored in float32"
+                raise RequestError(ErrorCode.NOT_ALLOWED, "half", True, allowed)
+            for tensor in tensors:
                 tensor.copy_(tensor.half())
         self._freeze_parts()
         self._copy_to_average(1.0)
 
     def _publish(self) -> None:
-        """Write the codec whose codes stay valid, and the mark last."""
+        """Write the codec whose codes stay valid, and last the mark, which names it and what makes its codes."""
         quality = self.evaluate()
-        mark = {"step": self.step, "codec": str(self.folder / FROZEN_FOLDER), **finite(quality.to_dict())}
+        codes = self.averaged.fingerprint()
+        mark = {"step": self.step, "codec": FROZEN_FOLDER, "codes": codes, **finite(quality.to_dict())}
         with written(self.folder):
             self.export(self.folder / FROZEN_FOLDER)
             write_whole(self.folder / FROZEN_MARK, [(json.dumps(mark, indent=2) + "\n").encode()])
@@ -431,17 +429,6 @@ class CodecTrainer:
             {"params": [one for one in parameters if one.dim() <= 1], "weight_decay": 0.0},
         ]
         return torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.8, 0.99))
-
-    def _set_rates(self) -> None:
-        config, step = self.config, self.step
-        frozen = step >= config.frozen_from
-        begin, end = (config.frozen_from, config.total_steps) if frozen else (0, config.frozen_from)
-        peak = config.refinement_rate if frozen else config.learning_rate
-        done = (step - begin) / max(1, end - begin)
-        rate = peak * (config.last_rate + (1 - config.last_rate) * 0.5 * (1 + math.cos(math.pi * done)))
-        rate *= min(1.0, (step - begin + 1) / max(1, config.warmup_steps))
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
 
     @torch.no_grad()
     def _copy_to_average(self, share: float) -> None:
@@ -484,7 +471,7 @@ class CodecTrainer:
 
     def _evaluate(self) -> None:
         line: dict[str, Any] = {name: round(value, 4) for name, value in self.evaluate().to_dict().items()}
-        if self._has_codebooks:
+        if self._has_codebooks and not self._frozen:
             used = self.quantizer.perplexities()
             line |= {f"perplexity_{index}": round(value, 1) for index, value in enumerate(used)}
         self._write(line)
@@ -498,3 +485,10 @@ class CodecTrainer:
             _LOG.error("%s: %s", self._metrics.path, error)
         words = "  ".join(f"{name} {value:g}" for name, value in numbers.items())
         _LOG.info("%s %d/%d  %s", stage, self.step, self.config.total_steps, words)
+
+
+def _refuse_joint_steps(config: CodecTraining) -> None:
+    for name in JOINT_STEPS:
+        if getattr(config, name):
+            allowed = "0: encoder and codebooks of the codec to begin with stay as they are"
+            raise RequestError(ErrorCode.NOT_ALLOWED, name, getattr(config, name), allowed)

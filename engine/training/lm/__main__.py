@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from engine.training.codec.checkpoint import load_checkpoint
+from engine.training.checkpoint import load_checkpoint
 from engine.training.data import HELD_OUT, TRAIN, Split
 from engine.training.lm.config import LMTraining
 from engine.training.lm.trainer import CHECKPOINT_FILE, LMTrainer

@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.conditioning.score import FEATURES
-from engine.training.codec.checkpoint import load_checkpoint, save_checkpoint
-from engine.training.codec.metrics import plot_curves
+from engine.training.checkpoint import load_checkpoint, save_checkpoint
+from engine.training.curves import plot_curves
 from engine.training.data import Alignment, CodeSampler, Split
 from engine.training.data.sampler import step_generator
 from engine.training.lm.batches import Batches, LMBatch
@@ -301,6 +301,8 @@ class LMTrainer:
 def _join_group(device: torch.device) -> tuple[int, int]:
     """This process's number and how many there are, as ``torchrun`` says."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1 and device.type == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if world > 1 and not distributed.is_initialized():
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return int(os.environ.get("RANK", "0")) if world > 1 else 0, world
