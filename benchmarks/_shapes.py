@@ -98,7 +98,8 @@ def all_weights(config: LMConfig) -> int:
     """How many weights the LM has."""
     text = config.text_dim * config.dim + config.dim if config.text_projection else 0
     embeddings = config.num_codebooks * (config.card + 1) * config.dim
-    return step_weights(config) + config.layers * 2 * config.dim * config.dim + embeddings + text
+    score = config.score_features * config.dim
+    return step_weights(config) + config.layers * 2 * config.dim * config.dim + embeddings + text + score
 
 
 def build_lm(shape: ModelShape, device: torch.device, dtype: torch.dtype) -> MusicgenLM:

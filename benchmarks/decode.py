@@ -34,7 +34,8 @@ from benchmarks._steps import (
 from engine.checkpoints import load_model
 from engine.checkpoints.catalogue import find_source
 from engine.checkpoints.devices import pick_device, pick_dtype
-from engine.checkpoints.transformers_layout import quiet_transformers
+from engine.checkpoints.parts import quiet_transformers
+from engine.checkpoints.section import OwnSection, read_config
 from engine.process import model_threads
 from engine.runtime.codec import Codec
 from engine.runtime.lm import LMConfig, MusicgenLM
@@ -99,6 +100,8 @@ def measure(
     their_step: Timing | None = None
     their_codec: Timing | None = None
     why_not = "not asked for" if not peer else _lacks(where, all_weights(ours.config) * precision.itemsize)
+    if peer and not by_shape and OwnSection.read(read_config(_checkpoint(name))).codec is not None:
+        why_not = "it knows no model with this codec"
     if not why_not:
         model = _load_peer(name, by_shape, where, precision)
         their_step, their_codec = time_peer_step(

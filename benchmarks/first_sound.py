@@ -124,7 +124,7 @@ def measure(
     return {
         "benchmark": "first_sound",
         "model": model,
-        "trained": report.trained,
+        "status": report.status,
         **summarise(whole),
         "requests": requests,
         "warm_up": warm_up,

@@ -19,6 +19,7 @@ from typing import Literal
 import mido
 
 from audio_files.locations import locate_file
+from daw_bridge.midi_controls import Control
 from protocols.errors import ErrorCode, RequestError
 
 MAX_NOTES = 50_000
@@ -27,6 +28,8 @@ MAX_CLIP_SECONDS = 3600.0
 MAX_FILE_BYTES = 2**20
 DRUM_CHANNEL = 9
 KEY_CONFIDENCE_TO_NAME = 0.7
+
+_Span = tuple[int, int, int, int, int, int]  # start, pitch, channel, end, velocity, track
 
 _MICROSECONDS = 1_000_000
 _DEFAULT_TEMPO = 500_000
@@ -57,6 +60,7 @@ class Note:
         pitch: 0 to 127, 60 is middle C.
         velocity: 1 to 127.
         channel: 0 to 15; 9 is drums in General MIDI.
+        track: of the file, 0 is the first.
     """
 
     start_tick: int
@@ -68,6 +72,7 @@ class Note:
     pitch: int
     velocity: int
     channel: int
+    track: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,7 @@ class MidiClip:
         path: the file, absolute and free of links.
         ticks_per_beat: ticks in a quarter note.
         notes: in order of onset, then pitch.
+        controls: wheel and pedal, in order; see `daw_bridge.midi_controls`.
         tempo_map: exact seconds for ticks.
         time_signatures: in order; the first is at tick 0 (4/4 where the file says nothing).
         key_signature: the first one written in the file, such as "A minor"; None when there is none.
@@ -175,6 +181,7 @@ class MidiClip:
     path: Path
     ticks_per_beat: int
     notes: tuple[Note, ...] = field(repr=False)
+    controls: tuple[Control, ...] = field(repr=False)
     tempo_map: TempoMap
     time_signatures: tuple[TimeSignature, ...]
     key_signature: str | None
@@ -190,13 +197,26 @@ class MidiClip:
         """Quarter notes per minute over the whole length."""
         return 60 * self.length_beats / self.length_seconds
 
+    @property
+    def beat_bpm(self) -> Fraction:
+        """Beats per minute as musicians count them: in 6/8 and its kin the dotted quarter is the beat. By the first signature."""
+        sign = self.time_signatures[0]
+        compound = sign.denominator == 8 and sign.numerator > 3 and sign.numerator % 3 == 0
+        return self.mean_bpm * Fraction(2, 3) if compound else self.mean_bpm
+
+    @property
+    def key(self) -> str:
+        """The key as written, else as estimated when that is clear, such as "A minor"; empty when it is not known."""
+        if self.key_signature is not None:
+            return self.key_signature
+        estimate = self.estimated_key
+        return estimate.name if estimate is not None and estimate.confidence >= KEY_CONFIDENCE_TO_NAME else ""
+
     def describe(self) -> str:
         """The clip in words for a prompt or a log, such as "120 bpm, 4/4, A minor (estimated)"."""
         words = [self._tempo_words(), " then ".join(dict.fromkeys(str(sign) for sign in self.time_signatures[:4]))]
-        if self.key_signature is not None:
-            words.append(self.key_signature)
-        elif self.estimated_key is not None and self.estimated_key.confidence >= KEY_CONFIDENCE_TO_NAME:
-            words.append(f"{self.estimated_key.name} (estimated)")
+        if self.key:
+            words.append(self.key if self.key_signature is not None else f"{self.key} (estimated)")
         if self.drum_share > 0.0:
             words.append("drums" if self.drum_share == 1.0 else "with drums")
         return ", ".join(words)
@@ -219,8 +239,8 @@ def read_midi_clip(
     """Read a standard MIDI file of type 0 or 1 as one clip.
 
     Tracks are merged. A note-on with velocity 0 is a release. Of several notes of one pitch that overlap on one
-    channel of a track, the oldest is released first; notes never released end with the clip. The sustain pedal is not
-    read. A time signature that changes inside a bar starts a new bar. Data bytes over 127 count as 127.
+    channel of a track, the oldest is released first; notes never released end with the clip. The sustain pedal
+    prolongs no note here. A time signature that changes inside a bar starts a new bar. Data bytes over 127 count as 127.
 
     Args:
         path: the file, at most 1 MiB.
@@ -254,6 +274,7 @@ def read_midi_clip(
         path=location,
         ticks_per_beat=ticks_per_beat,
         notes=notes,
+        controls=tuple(sorted(events.controls, key=lambda control: control.tick)),
         tempo_map=tempo_map,
         time_signatures=signatures,
         key_signature=min(events.keys, key=_first)[1] if events.keys else None,
@@ -302,14 +323,15 @@ class _Events:
     """Collects, track by track, what a clip is made of. Ticks count from the start of the file."""
 
     def __init__(self, refuse: _Refusal, max_notes: int) -> None:
-        self.spans: list[tuple[int, int, int, int, int]] = []  # start, pitch, channel, end, velocity
+        self.spans: list[_Span] = []
+        self.controls: list[Control] = []
         self.tempos: list[tuple[int, int]] = []
         self.signatures: list[tuple[int, int, int]] = []
         self.keys: list[tuple[int, str]] = []
         self._refuse = refuse
         self._max_notes = max_notes
         self._ends: list[int] = []
-        self._hanging: list[tuple[int, int, int, int]] = []  # start, pitch, channel, velocity
+        self._hanging: list[tuple[int, int, int, int, int]] = []  # start, pitch, channel, velocity, track
         self._started = 0
 
     @property
@@ -328,7 +350,10 @@ class _Events:
                 case "note_on" | "note_off":
                     if started := sounding[message.channel, message.note]:
                         start, velocity = started.popleft()
-                        self.spans.append((start, message.note, message.channel, tick, velocity))
+                        self.spans.append((start, message.note, message.channel, tick, velocity, len(self._ends)))
+                case "control_change" | "pitchwheel":
+                    if (control := Control.of_message(tick, message)) is not None:
+                        self.controls.append(control)
                 case "set_tempo":
                     self._add_tempo(tick, message.tempo)
                 case "time_signature":
@@ -338,14 +363,14 @@ class _Events:
                     self.keys.append((tick, f"{message.key.removesuffix('m')} {mode}"))
                 case "end_of_track":
                     break
-        self._ends.append(tick)
         for (channel, pitch), started in sounding.items():
-            self._hanging.extend((start, pitch, channel, velocity) for start, velocity in started)
+            self._hanging.extend((start, pitch, channel, velocity, len(self._ends)) for start, velocity in started)
+        self._ends.append(tick)
 
     def close_hanging(self) -> None:
         """End the notes that were never released, once the end of the longest track is known."""
-        for start, pitch, channel, velocity in self._hanging:
-            self.spans.append((start, pitch, channel, self.end_tick, velocity))
+        for start, pitch, channel, velocity, track in self._hanging:
+            self.spans.append((start, pitch, channel, self.end_tick, velocity, track))
         self._hanging.clear()
 
     def _count_note(self) -> None:
@@ -417,9 +442,9 @@ def _track_chunks(data: bytes, position: int, declared: int, refuse: _Refusal) -
         position = end
 
 
-def _timed_notes(spans: list[tuple[int, int, int, int, int]], tempo_map: TempoMap) -> Iterator[Note]:
+def _timed_notes(spans: list[_Span], tempo_map: TempoMap) -> Iterator[Note]:
     per_beat = tempo_map.ticks_per_beat
-    for start, pitch, channel, end, velocity in sorted(spans):
+    for start, pitch, channel, end, velocity, track in sorted(spans):
         yield Note(
             start_tick=start,
             end_tick=end,
@@ -430,6 +455,7 @@ def _timed_notes(spans: list[tuple[int, int, int, int, int]], tempo_map: TempoMa
             pitch=pitch,
             velocity=velocity,
             channel=channel,
+            track=track,
         )
 
 

@@ -46,6 +46,8 @@ from protocols.bridge_messages import (
 from protocols.errors import ErrorCode, RequestError
 from protocols.fields import fields_of
 from protocols.messages import (
+    FASTEST_BPM,
+    SLOWEST_BPM,
     Acknowledge,
     AudioHeader,
     Cancel,
@@ -188,7 +190,7 @@ class BridgeService:
             state=player.state,
             engine=self._engine_state,
             model=welcome.model if welcome is not None else "",
-            trained=welcome.trained if welcome is not None else False,
+            status=welcome.status if welcome is not None else "untrained",
             device=player.name,
             sample_rate=player.sample_rate,
             block=player.blocksize,
@@ -257,8 +259,14 @@ class BridgeService:
                 request.path, allowed_folders=self._settings.files.allowed_folders, max_seconds=longest
             )
             words = ", ".join(part for part in (request.prompt, clip.describe()) if part)
+            tempo = round(float(clip.beat_bpm), 3)
             seconds = float(clip.length_seconds)
-            return _Prepared(Generate(**{**common, "prompt": words, "duration": seconds, "lead": lead_of(seconds)}))
+            common |= {
+                "prompt": words,
+                "bpm": request.bpm or (tempo if SLOWEST_BPM <= tempo <= FASTEST_BPM else 0.0),
+                "key": request.key or clip.key,
+            }
+            return _Prepared(Generate(duration=seconds, lead=lead_of(seconds), **common))
         assert isinstance(request, PlayContinue | PlayOpen)
         region = read_region(
             request.path,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audio_files.regions import mix_and_resample, read_region
 from engine.checkpoints.bundle import ModelBundle
+from engine.conditioning.words import Directions
 from engine.preparation import StreamPlan
 from engine.stream import Change
 from protocols.errors import ErrorCode, RequestError
@@ -36,13 +38,14 @@ class Admission:
         audio, codes = self._prompt(request, payload) if isinstance(request, RegionRequest) else (None, None)
         if isinstance(request, Continue) and audio is None and codes is None:
             raise RequestError(ErrorCode.MISSING, "path", None, "an audio file, or samples sent along")
+        directions = Directions(request.prompt, request.bpm, request.key)
         return StreamPlan(
             request=request,
             seed=request.seed if request.seed >= 0 else secrets.randbelow(INT32_MAX),
             duration=None if isinstance(request, Open) else getattr(request, "duration", None),
             audio=audio,
             codes=codes,
-            script=self._script(request.script),
+            script=_script(request.script, directions),
         )
 
     def _prompt(
@@ -99,32 +102,30 @@ class Admission:
             raise RequestError(ErrorCode.OUT_OF_RANGE, "payload", int(codes.max()), f"codes below {self._bundle.card}")
         return codes
 
-    @staticmethod
-    def _script(text: str) -> tuple[Change, ...]:
-        if not text:
-            return ()
-        try:
-            entries = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise RequestError(ErrorCode.MALFORMED, "script", str(error), "a JSON list of changes") from None
-        if not isinstance(entries, list) or len(entries) > _MAX_SCRIPT:
-            raise RequestError(ErrorCode.MALFORMED, "script", text, f"a JSON list of at most {_MAX_SCRIPT} changes")
-        return tuple(_change(entry) for entry in entries)
+
+def _script(text: str, directions: Directions) -> tuple[Change, ...]:
+    """The changes to come of a stream that is asked to play ``directions`` at first, in order."""
+    if not text:
+        return ()
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(ErrorCode.MALFORMED, "script", str(error), "a JSON list of changes") from None
+    if not isinstance(entries, list) or len(entries) > _MAX_SCRIPT:
+        raise RequestError(ErrorCode.MALFORMED, "script", text, f"a JSON list of at most {_MAX_SCRIPT} changes")
+    changes = []
+    for frame, update in sorted(map(_timed_update, entries), key=itemgetter(0)):
+        change = Change.of(update, directions, frame)
+        directions = change.directions or directions
+        changes.append(change)
+    return tuple(changes)
 
 
-def _change(entry: object) -> Change:
+def _timed_update(entry: object) -> tuple[int, Update]:
     if not isinstance(entry, dict):
         raise RequestError(ErrorCode.BAD_TYPE, "script", entry, "changes as JSON objects")
     values = {shortened(name): value for name, value in entry.items()}
     frame = values.pop("frame", None)
     if isinstance(frame, bool) or not isinstance(frame, int) or not 0 <= frame <= INT32_MAX:
         raise RequestError(ErrorCode.BAD_TYPE, "script.frame", frame, f"a whole number from 0 to {INT32_MAX}")
-    update = build(Update, {"stream": 0, **values})
-    return Change(
-        frame=frame,
-        prompt=update.prompt,
-        temperature=update.temperature,
-        top_k=update.top_k,
-        top_p=update.top_p,
-        guidance=update.guidance,
-    )
+    return frame, build(Update, {"stream": 0, **values})

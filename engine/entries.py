@@ -10,6 +10,7 @@ import torch
 
 from engine.checkpoints.bundle import ModelBundle
 from engine.checkpoints.catalogue import CATALOGUE
+from engine.conditioning.words import Directions
 from engine.stream import Change
 from protocols.messages import AudioHeader, EndReason, Event, ModelInfo, ModelList, Recipe, StreamRequest
 from protocols.osc.form import tag_of
@@ -44,13 +45,20 @@ class Listener:
 
 @dataclass
 class Entry:
-    """One stream, from its request to its end, as the service sees it."""
+    """One stream, from its request to its end, as the service sees it.
+
+    Attributes:
+        directions: what it plays.
+        asked: directions that are on their way to it, in order.
+    """
 
     id: int
     request: StreamRequest
     owner: Client
     seed: int
     total_seconds: float
+    directions: Directions
+    asked: list[Directions] = field(default_factory=list)
     state: str = "preparing"
     note: str = ""
     prompt_codes: bytes = b""
@@ -60,6 +68,23 @@ class Entry:
     early_changes: list[Change] = field(default_factory=list)
     changes: list[dict[str, str | int | float | None]] = field(default_factory=list)
     listeners: dict[Client, Listener] = field(default_factory=dict)
+
+    @property
+    def latest(self) -> Directions:
+        """What it will play once everything that was asked has reached it."""
+        return self.asked[-1] if self.asked else self.directions
+
+    def changed(self, change: Change) -> None:
+        """A change has reached the stream."""
+        self.changes.append(change.record())
+        if change.directions is not None:
+            self.directions = change.directions
+            self.forget(change)
+
+    def forget(self, change: Change) -> None:
+        """A change is on its way no more."""
+        if change.directions in self.asked:
+            self.asked.remove(change.directions)
 
 
 def recipe(entry: Entry, bundle: ModelBundle) -> Recipe:
@@ -71,7 +96,7 @@ def recipe(entry: Entry, bundle: ModelBundle) -> Recipe:
         seed=entry.seed,
         model=bundle.name,
         fingerprint=bundle.fingerprint,
-        trained=bundle.trained,
+        status=bundle.status,
         device=str(bundle.device),
         dtype=str(bundle.dtype).removeprefix("torch."),
         engine_version=VERSION,
@@ -87,10 +112,10 @@ def list_models(loaded: ModelBundle) -> ModelList:
     items = [
         ModelInfo(
             name=model.name,
-            source=model.hub_id or "made on this machine",
+            source=model.source,
             licence=model.licence,
             parameters=model.lm_parameters // 1_000_000,
-            trained=model.trained,
+            status=model.status,
             loaded=model.name == loaded.name,
             summary=model.about,
         )
@@ -103,7 +128,7 @@ def list_models(loaded: ModelBundle) -> ModelList:
                 source=loaded.name,
                 licence="",
                 parameters=loaded.parameters // 1_000_000,
-                trained=loaded.trained,
+                status=loaded.status,
                 loaded=True,
                 summary="loaded by path or hub id",
             )

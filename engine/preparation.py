@@ -1,10 +1,14 @@
-"""From a request to a stream that can run: text and audio encoded beside the model's thread, so that nobody waits for it."""
+"""From a request to a stream that can run: text and audio encoded beside the model's thread, so that nobody waits for it.
+
+A model that hears scores gets the words as its text, and a score of tempo, metre and key beside them, whose first bar begins with
+the new material. Any other model is told tempo and key in its text.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -15,6 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.checkpoints.bundle import ModelBundle
+from engine.conditioning.score import ChangingScore
+from engine.conditioning.words import Directions
 from engine.runtime.lm import Condition
 from engine.runtime.sampler import FrameSampler
 from engine.runtime.sampling import SamplingSettings
@@ -35,6 +41,8 @@ class StreamPlan:
     """What a request asks for, read and checked: the preparation's input.
 
     Attributes:
+        request: as it came in.
+        seed: that is used.
         audio: the prompt's sound ``[channels, samples]`` at the model's rate, or None.
         codes: the prompt's codes ``[codebooks, frames]`` in place of sound, or None.
         duration: of the new material in seconds, None without an end.
@@ -47,6 +55,11 @@ class StreamPlan:
     audio: NDArray[np.float32] | None = None
     codes: NDArray[np.int64] | None = None
     script: tuple[Change, ...] = ()
+
+    @property
+    def directions(self) -> Directions:
+        """What it is to play."""
+        return Directions(self.request.prompt, self.request.bpm, self.request.key)
 
 
 @dataclass(frozen=True)
@@ -88,7 +101,7 @@ class Preparation:
         self._jobs.put(lambda: answer(self._guarded(lambda: self.prepare(stream, plan))))
 
     def encode(self, change: Change, answer: Callable[[Change | RequestError], None]) -> None:
-        """Encode a change's prompt and hand the change to ``answer``."""
+        """Encode a change's directions and hand the change to ``answer``."""
         self._jobs.put(lambda: answer(self._guarded(lambda: self.condition(change))))
 
     def prepare(self, number: int, plan: StreamPlan) -> PreparedStream:
@@ -101,9 +114,11 @@ class Preparation:
         prompt, note = self._prompt(plan)
         prompt_frames = 0 if prompt is None else prompt.shape[-1]
         new_frames = None if plan.duration is None else seconds_to_frames(plan.duration, bundle.frame_rate)
+        directions = plan.directions
+        score = self._score(directions, prompt_frames)
         sampler = FrameSampler(
             bundle.lm,
-            [self._condition(request.prompt)],
+            [replace(self._condition(directions), score=score)],
             SamplingSettings(request.temperature, request.top_k, request.top_p, request.guidance),
             total_frames=None if new_frames is None else prompt_frames + new_frames,
             prompt=None if prompt is None else prompt[None],
@@ -122,6 +137,7 @@ class Preparation:
             lead_samples=seconds_to_samples(request.lead, bundle.sample_rate),
             changes=[self.condition(change) for change in plan.script],
             prompt_frames=prompt_frames,
+            score=score,
         )
         codes = b""
         if prompt is not None:
@@ -131,16 +147,24 @@ class Preparation:
         return PreparedStream(stream, codes, note)
 
     def condition(self, change: Change) -> Change:
-        """The change with its prompt encoded, when it has one."""
-        if change.prompt is None:
+        """The change with its directions encoded, when it has some."""
+        if change.directions is None:
             return change
-        return Change(
-            frame=change.frame, prompt=change.prompt, condition=self._condition(change.prompt), **change.sampling
-        )
+        return replace(change, condition=self._condition(change.directions))
 
-    def _condition(self, prompt: str) -> Condition:
-        text = self._bundle.text.encode(prompt)
-        return self._bundle.lm.condition(None if text.is_null else text.hidden)
+    def _condition(self, directions: Directions) -> Condition:
+        """What the model hears of the directions, but for a score."""
+        bundle = self._bundle
+        text = bundle.text.encode(directions.words if bundle.score else directions.text)
+        return bundle.lm.condition(None if text.is_null else text.hidden)
+
+    def _score(self, directions: Directions, first: int) -> ChangingScore | None:
+        """The score of a stream whose new material begins at frame ``first``; None for a model that hears none."""
+        bundle = self._bundle
+        if not bundle.score:
+            return None
+        heard_again = bundle.window_frames + max(bundle.delays)
+        return ChangingScore.steady(directions.score(bundle.frame_rate, first=first), heard_again)
 
     def _prompt(self, plan: StreamPlan) -> tuple[Tensor | None, str]:
         """The codes that the stream goes on from, and a note when not all of what was given could be used."""

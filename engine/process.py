@@ -68,7 +68,7 @@ class EngineProcess:
         log.info(
             "engine ready",
             model=self.bundle.name,
-            trained=self.bundle.trained,
+            status=self.bundle.status,
             device=str(self.bundle.device),
             threads=threads,
             port=self._zmq.port,

@@ -188,7 +188,7 @@ class Service:
             instance=self.instance,
             model=self._bundle.name,
             fingerprint=self._bundle.fingerprint,
-            trained=self._bundle.trained,
+            status=self._bundle.status,
             sample_rate=self._bundle.sample_rate,
             channels=self._bundle.channels,
             frame_samples=self._bundle.hop_length,
@@ -206,7 +206,7 @@ class Service:
         return EngineStatus(
             state="ready",
             model=bundle.name,
-            trained=bundle.trained,
+            status=bundle.status,
             device=str(bundle.device),
             dtype=str(bundle.dtype).removeprefix("torch."),
             threads=torch.get_num_threads(),
@@ -263,7 +263,7 @@ class Service:
 
     def _admit(self, plan: StreamPlan, client: Client) -> Opened:
         self._last_id += 1
-        entry = Entry(self._last_id, plan.request, client, plan.seed, plan.duration or 0.0)
+        entry = Entry(self._last_id, plan.request, client, plan.seed, plan.duration or 0.0, plan.directions)
         before = sum(other.state != "running" for other in self._entries.values())
         self._entries[entry.id] = entry
         self._preparation.submit(entry.id, plan, lambda result: self._call_soon(lambda: self._prepared(entry, result)))
@@ -282,25 +282,22 @@ class Service:
             self._scheduler.post(Start(result.stream))
 
     def _update(self, entry: Entry, request: Update) -> None:
-        change = Change(
-            prompt=request.prompt,
-            temperature=request.temperature,
-            top_k=request.top_k,
-            top_p=request.top_p,
-            guidance=request.guidance,
-        )
         if len(entry.changes) >= _MAX_CHANGES:
             raise RequestError(ErrorCode.TOO_LONG, "stream", entry.id, f"at most {_MAX_CHANGES} changes of one stream")
-        if change.prompt is None:
+        change = Change.of(request, entry.latest)
+        if change.directions is None:
             self._alter(entry, change)
-        else:
-            self._preparation.encode(change, lambda result: self._call_soon(lambda: self._encoded(entry, result)))
+            return
 
-    def _encoded(self, entry: Entry, result: Change | RequestError) -> None:
-        if isinstance(result, RequestError):
-            log.warning("prompt not encoded", stream=entry.id, error=result.text)
-        else:
-            self._alter(entry, result)
+        def encoded(result: Change | RequestError) -> None:
+            if isinstance(result, RequestError):
+                entry.forget(change)
+                log.warning("directions not encoded", stream=entry.id, error=result.text)
+            else:
+                self._alter(entry, result)
+
+        entry.asked.append(change.directions)
+        self._preparation.encode(change, lambda result: self._call_soon(lambda: encoded(result)))
 
     def _alter(self, entry: Entry, change: Change) -> None:
         if entry.prepared:
@@ -384,7 +381,7 @@ class Service:
                     ),
                 )
             case StreamChanged(change=change):
-                entry.changes.append(change.record())
+                entry.changed(change)
                 seconds = change.frame * self._bundle.hop_length / rate
                 self._tell(entry, Updated(stream=entry.id, frame=change.frame, seconds=seconds))
             case StreamEnded(reason=reason, text=text):

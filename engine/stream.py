@@ -12,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.conditioning.score import ChangingScore
+from engine.conditioning.words import Directions
 from engine.runtime.codec import StreamingDecoder
 from engine.runtime.lm import Condition
 from engine.runtime.sampler import FrameSampler
-from protocols.messages import EndReason
+from protocols.messages import EndReason, Update
 
 _LARGEST_CHUNK = 8
 _FRAMES_PER_GROWTH = 8
@@ -25,15 +27,39 @@ grows more slowly than the lead of a stream that is made in time, so that waitin
 
 @dataclass(frozen=True)
 class Change:
-    """A change of a running stream; what is None stays as it is."""
+    """A change of a running stream; what is None stays as it is.
+
+    Attributes:
+        frame: of new material, from which on it is meant.
+        directions: all that the stream is asked to play from then on.
+        condition: these directions as the model hears them, but for their score, which depends on the frame.
+    """
 
     frame: int = 0
-    prompt: str | None = None
+    directions: Directions | None = None
     condition: Condition | None = None
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
     guidance: float | None = None
+
+    @classmethod
+    def of(cls, update: Update, before: Directions, frame: int = 0) -> Change:
+        """What a request changes in a stream that is asked to play ``before``.
+
+        Raises:
+            RequestError: as `Directions`.
+        """
+        given = {name: getattr(update, name) for name in ("prompt", "bpm", "key")}
+        changes = any(value is not None for value in given.values())
+        return cls(
+            frame,
+            before.changed(**given) if changes else None,
+            temperature=update.temperature,
+            top_k=update.top_k,
+            top_p=update.top_p,
+            guidance=update.guidance,
+        )
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -43,7 +69,8 @@ class Change:
 
     def record(self) -> dict[str, str | int | float | None]:
         """The change as a sidecar keeps it."""
-        return {"frame": self.frame, "prompt": self.prompt, **self.sampling}
+        directions = {} if self.directions is None else dataclasses.asdict(self.directions)
+        return {"frame": self.frame, **directions, **self.sampling}
 
 
 @dataclass(frozen=True)
@@ -108,6 +135,7 @@ class EngineStream:
         changes: changes to come, by frame.
         prompt_frames: frames of the audio prompt, which the sampler counts and the stream does not.
         skip_samples: what the decoder still holds of the audio prompt; it is not part of the stream.
+        score: what the sampler's model is told frame by frame; None for models that hear no score.
     """
 
     id: int
@@ -120,6 +148,7 @@ class EngineStream:
     changes: list[Change] = field(default_factory=list)
     prompt_frames: int = 0
     skip_samples: int = 0
+    score: ChangingScore | None = None
 
     samples_out: int = 0
     taken: int = 0
@@ -188,9 +217,17 @@ class EngineStream:
             if change.sampling:
                 self.sampler.settings = dataclasses.replace(self.sampler.settings, **change.sampling)
             if change.condition is not None:
-                self.sampler.set_condition(0, change.condition)
+                self.sampler.set_condition(0, self._with_score(change.condition, change.directions))
             applied.append(change)
         return applied
+
+    def _with_score(self, condition: Condition, directions: Directions | None) -> Condition:
+        """A change's condition with its score, which goes on from the one before at the frame that is sampled next."""
+        if self.score is None or directions is None:
+            return condition
+        frame = self.sampler.next_frame
+        self.score = self.score.changed(frame, directions.score_after(self.score.latest, frame))
+        return dataclasses.replace(condition, score=self.score)
 
     def _decode(self) -> AudioBlock | None:
         """Decode the frames that wait; None while the codec's look-ahead holds everything back."""

@@ -16,6 +16,7 @@ from protocols.messages import (
     Event,
     Finished,
     Guidance,
+    HowTrained,
     ModelName,
     Models,
     Ping,
@@ -33,7 +34,6 @@ from protocols.messages import (
     Temperature,
     TopK,
     TopP,
-    Trained,
     Update,
     UsedSeed,
     Version,
@@ -54,7 +54,7 @@ class BridgeReport(Reply, frozen=True, kw_only=True, tag="bridge_status"):
     state: Annotated[str, about("How the sound is: playing, fallback (into nothing), searching or stopped.")]
     engine: Annotated[str, about("ready, connecting or lost")]
     model: ModelName
-    trained: Trained
+    status: HowTrained
     device: Annotated[str, about("Name of the sound card, or what stands in for it.")]
     sample_rate: Annotated[int, about("Rate of the sound card.", unit="Hz")]
     block: Annotated[int, about("Samples the audio callback was last asked for.", unit="samples")]

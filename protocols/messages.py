@@ -13,6 +13,20 @@ import msgspec
 from protocols.fields import INT32_MAX, about
 
 Prompt = Annotated[str, about("Words that describe the music; empty for none.", max_length=2000)]
+SLOWEST_BPM, FASTEST_BPM = 20, 300
+Bpm = Annotated[
+    float,
+    about(
+        f"Tempo, at least {SLOWEST_BPM}; 0 leaves it to the words. The beat of 6/8 and 12/8 is the dotted quarter.",
+        unit="beats/min",
+        ge=0,
+        le=FASTEST_BPM,
+    ),
+]
+Key = Annotated[
+    str,
+    about("Key, such as A minor, Bb major or F# dorian; empty leaves it to the words.", max_length=40),
+]
 Path = Annotated[str, about("Audio file on the machine that reads it.", max_length=4096)]
 RegionStart = Annotated[float, about("Where the region starts in the file.", unit="s", ge=0, le=1e6)]
 RegionLength = Annotated[float, about("Length of the region; 0 for all up to the file's end.", unit="s", ge=0, le=3600)]
@@ -33,7 +47,13 @@ StreamId = Annotated[int, about("Number of the stream.", ge=1, le=INT32_MAX)]
 AnyStream = Annotated[int, about("Number of the stream; 0 for every stream.", ge=0, le=INT32_MAX)]
 
 ModelName = Annotated[str, about("Name of the model; empty while there is none.")]
-Trained = Annotated[bool, about("Whether the model was trained; one that was not makes noise.")]
+ModelStatus = Literal["trained", "preview", "untrained"]
+HowTrained = Annotated[
+    ModelStatus,
+    about(
+        "How far the model is: a preview makes music, but below the marks set for it; one that is untrained makes noise."
+    ),
+]
 SampleRate = Annotated[int, about("Rate of the model's audio.", unit="Hz")]
 Channels = Annotated[int, about("Channels of the model's audio.")]
 Instance = Annotated[int, about("Changes whenever the engine starts anew; streams of another instance are gone.")]
@@ -84,7 +104,7 @@ class Welcome(Reply, frozen=True, kw_only=True, tag="welcome"):
     instance: Instance
     model: ModelName
     fingerprint: Annotated[str, about("Names the weights by their content.")]
-    trained: Trained
+    status: HowTrained
     sample_rate: SampleRate
     channels: Channels
     frame_samples: Annotated[int, about("Samples in one codec frame.", unit="samples")]
@@ -104,7 +124,7 @@ class EngineStatus(Reply, frozen=True, kw_only=True, tag="engine_status"):
 
     state: Annotated[str, about("ready")]
     model: ModelName
-    trained: Trained
+    status: HowTrained
     device: Annotated[str, about("Where the model computes: cpu, cuda:0, mps …")]
     dtype: Annotated[str, about("Precision of its weights.")]
     threads: Annotated[int, about("CPU threads of the model.")]
@@ -138,7 +158,7 @@ class ModelInfo(Reply, frozen=True, kw_only=True, tag="model"):
     source: Annotated[str, about("Where its weights come from.")]
     licence: Annotated[str, about("Licence of its weights.")]
     parameters: Annotated[int, about("Weights of the language model, in millions.")]
-    trained: Trained
+    status: HowTrained
     loaded: Annotated[bool, about("Whether the engine runs it now.")]
     summary: Annotated[str, about("What it is good for.")]
 
@@ -194,9 +214,11 @@ class Finished(Reply, frozen=True, kw_only=True, tag="finished"):
 
 
 class Sampling(Request, frozen=True, kw_only=True):
-    """What shapes the choice of tokens, in every request that opens a stream."""
+    """What is asked for and what shapes the choice of tokens, in every request that opens a stream."""
 
     prompt: Prompt = ""
+    bpm: Bpm = 0.0
+    key: Key = ""
     temperature: Temperature = 1.0
     top_k: TopK = 250
     top_p: TopP = 0.0
@@ -269,6 +291,8 @@ class Update(Request, frozen=True, kw_only=True, tag="update"):
     osc_positional: ClassVar[tuple[str, ...]] = ("stream",)
     stream: AnyStream
     prompt: Prompt | None = None
+    bpm: Bpm | None = None
+    key: Key | None = None
     temperature: Temperature | None = None
     top_k: TopK | None = None
     top_p: TopP | None = None
@@ -405,7 +429,7 @@ class Recipe(Event, frozen=True, kw_only=True, tag="recipe"):
     seed: UsedSeed
     model: ModelName
     fingerprint: Annotated[str, about("Hash of the model's files; equal for equal checkpoints.")]
-    trained: Trained
+    status: HowTrained
     device: Annotated[str, about("Where the model computed.")]
     dtype: Annotated[str, about("Precision of its weights.")]
     engine_version: Release

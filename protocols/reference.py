@@ -120,8 +120,8 @@ def examples() -> list[Example]:
             tuple(form.done("/bridge/continue", 2, _finished(7, 12.0, "/music/daw-bridge/continue.wav"))),
         ),
         Example(
-            "Change stream 8 while it plays. There is no id, so the answer carries 0.",
-            OscMessage("/bridge/update", (8, "prompt", "a brass band arrives", "guidance", 5.0)),
+            "Change stream 8 while it plays; the beat goes on where it is. There is no id, so the answer carries 0.",
+            OscMessage("/bridge/update", (8, "prompt", "a brass band arrives", "bpm", 128.0)),
             tuple(form.done("/bridge/update", 0, Done())),
         ),
         Example(

@@ -222,7 +222,7 @@ def check_sound() -> Iterable[Check]:
 
 
 def check_model(flags: Sequence[str], settings: Settings) -> Iterable[Check]:
-    """Whether an engine starts, and whether the model of the settings is here and trained."""
+    """Whether an engine starts, and whether the model of the settings is here and makes music."""
     try:
         models = catalogue(flags, note=lambda line: None)
     except CannotStart as error:
@@ -237,18 +237,19 @@ def check_model(flags: Sequence[str], settings: Settings) -> Iterable[Check]:
 
 def _model(name: str, known: dict[str, ModelInfo]) -> Check:
     model = known.get(name)
-    trained = ", ".join(other.name for other in known.values() if other.trained)
-    if model is not None and not model.trained:
-        return Check(
-            "Model", "warn", f"{name} is untrained: what it makes is noise", f"--model NAME, trained are: {trained}"
-        )
+    musical = ", ".join(other.name for other in known.values() if other.status != "untrained")
+    advice = f"--model NAME, one that makes music: {musical}"
+    if model is not None and model.status == "untrained":
+        return Check("Model", "warn", f"{name} is untrained: what it makes is noise", advice)
+    if model is not None and model.status == "preview":
+        return Check("Model", "ok", f"{name} is a preview: it makes music, but below the marks set for it")
     if Path(name).expanduser().is_dir():
         return Check("Model", "ok", f"the folder {name}")
     hub_id = model.source if model is not None else name
     if "/" not in hub_id:
-        return Check(
-            "Model", "fail", f"{name} is unknown", f"--model NAME, trained are: {trained}; or a folder, or owner/name"
-        )
+        if model is not None:
+            return Check("Model", "ok", f"{name} {model.source}")
+        return Check("Model", "fail", f"{name} is unknown", f"{advice}; or a folder, or owner/name")
     from huggingface_hub import try_to_load_from_cache
 
     if isinstance(try_to_load_from_cache(hub_id, "config.json"), str):

@@ -49,10 +49,12 @@ def follow(
 
 def warn(report: BridgeReport, request: Playback | PlayAgain, console: Console) -> None:
     """Say before it starts what the musician would otherwise wonder about."""
-    if not report.trained and report.model:
+    if report.model and report.status == "untrained":
         console.print(
             f"[yellow]The model {report.model} is untrained: what it makes is noise.[/] Choose another: --model"
         )
+    elif report.model and report.status == "preview":
+        console.print(f"The model {report.model} is a preview: it makes music, but below the marks set for it.")
     if request.sound and report.device == NO_CARD:
         into = ": playing into the file only" if request.save else ""
         console.print(f"[yellow]There is no sound card[/]{into}. What is missing: daw-bridge doctor")

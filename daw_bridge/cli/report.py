@@ -37,7 +37,7 @@ def print_selftest(result: SelfTest) -> None:
         console.print(take.measured, markup=False, highlight=False)
         console.print(
             f"wanted {take.wanted_seconds:.2f} s; first sound after {take.first_sound_ms:.0f} ms; {take.underruns} underruns; "
-            f"seed {take.seed}; model {take.model}",
+            f"seed {take.seed}; model {take.model}, {take.status}",
             highlight=False,
         )
         console.print(f"sidecar {take.sidecar}", highlight=False)

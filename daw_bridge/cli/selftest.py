@@ -48,6 +48,7 @@ class TakeReport:
     underruns: int
     seed: int
     model: str
+    status: str
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,7 @@ def _perform(client: OscClient, name: str, request: Playback, seconds: float) ->
         underruns=finished.underruns,
         seed=finished.seed,
         model=str(content.get("model", "")),
+        status=str(content.get("status", "")),
     )
     missing = [field for field in _SIDECAR_NEEDS if field not in content]
     found = {

@@ -8,6 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from protocols.messages import ModelStatus
+
 if TYPE_CHECKING:
     import torch
 
@@ -30,11 +32,12 @@ class ModelBundle:
 
     Attributes:
         name: as the user asked for it; for a folder, the folder's name.
-        trained: False when the weights are random.
+        status: "trained"; "preview": makes music, but below the marks set for it; "untrained": random weights.
         fingerprint: hexadecimal; equal for equal checkpoints, whatever folder they are in. See `fingerprint_of`.
         lm: packed for its device, in ``dtype``.
         codec: its codec, ready to encode and to stream.
         text: the text encoder, in single precision.
+        score: whether the LM hears a score; see `engine.conditioning.score`.
         sample_rate: Hz.
         channels: 1 or 2.
         num_codebooks: per frame; for stereo left and right interleaved.
@@ -50,11 +53,12 @@ class ModelBundle:
     """
 
     name: str
-    trained: bool
+    status: ModelStatus
     fingerprint: str
     lm: MusicgenLM
     codec: Codec
     text: TextConditioner
+    score: bool
     sample_rate: int
     channels: int
     num_codebooks: int

@@ -1,6 +1,7 @@
-"""The pocket model: a MusicGen small enough for any computer, made where it is first needed.
+"""The untrained pocket model: a MusicGen small enough for any computer, made where it is first needed.
 
-Its weights are random, from a fixed seed, so that its music is noise; everything else about it is a checkpoint like any other.
+It stands in where no trained pocket model comes with the engine, and serves the tests. Its weights are random, from a fixed seed,
+so that its music is noise; everything else about it is a checkpoint like any other.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any
 import platformdirs
 import torch
 
+from engine.checkpoints.parts import quiet_transformers
+from engine.checkpoints.section import SECTION
 from engine.checkpoints.torchaudio_guard import ensure_torchaudio
-from engine.checkpoints.transformers_layout import SECTION, quiet_transformers
 from protocols.errors import ErrorCode, RequestError
 
 REVISION = 1
@@ -48,7 +50,7 @@ low quality vintage modern 60s 70s 80s 90s old new live studio
 
 
 def pocket_folder(directory: Path | None = None) -> Path:
-    """The folder of the pocket model; made at the first call, in a few seconds.
+    """The folder of the untrained pocket model; made at the first call, in a few seconds.
 
     Safe when several processes do it at once: each writes a folder of its own and the first to finish gives it its name.
 

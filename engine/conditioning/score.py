@@ -2,9 +2,9 @@
 
 Our own models hear it beside the words. Each codec frame has a row of features, which the LM projects and adds to the embedding
 of the step that samples this frame (AudioCraft's fuser calls that ``input_interpolate``). MusicGen-melody hears its melody as a
-prefix instead, whose places the attention must learn to find; a row that arrives with its own frame needs no finding, can change at any
-moment without hearing anything again, and goes on for as long as a stream does. Features that are not given are zeros and add nothing:
-without a score such a model is a plain MusicGen.
+prefix instead, whose places the attention must learn to find; a row that arrives with its own frame needs no finding, can change
+at any moment without hearing anything again, and goes on for as long as a stream does. Features that are not given are zeros and
+add nothing: without a score such a model is a plain MusicGen.
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ class BeatGrid:
         """The beat at which a frame begins, exactly."""
         return self.origin + Fraction(frame) / frame_rate * self.bpm / 60
 
-    def continued(
-        self, frame: int, frame_rate: Fraction, bpm: Fraction, beats_per_bar: int, division: int
-    ) -> BeatGrid:
+    def continued(self, frame: int, frame_rate: Fraction, bpm: Fraction, beats_per_bar: int, division: int) -> BeatGrid:
         """The grid of another tempo or metre that goes on from this frame, in the middle of a beat wherever this one is."""
         beat = self.beat_at(frame, frame_rate) % self.beats_per_bar
         origin = beat - Fraction(frame) / frame_rate * bpm / 60
@@ -137,25 +135,28 @@ class ChangingScore:
 
     Attributes:
         parts: each with the frame of the stream from which on it holds, in order; the first one holds before that too.
+        memory: how many frames before the latest change may still be asked for.
     """
 
     parts: tuple[tuple[int, Score], ...]
+    memory: int
 
     @classmethod
-    def steady(cls, score: Score) -> ChangingScore:
+    def steady(cls, score: Score, memory: int) -> ChangingScore:
         """One score from the beginning on."""
-        return cls(((0, score),))
+        return cls(((0, score),), memory)
 
     @property
     def latest(self) -> Score:
+        """The score that holds now."""
         return self.parts[-1][1]
 
-    def changed(self, frame: int, score: Score, *, forget: int) -> ChangingScore:
-        """With another score from ``frame`` on; what held only before frame ``forget`` is never asked for again."""
+    def changed(self, frame: int, score: Score) -> ChangingScore:
+        """With another score from ``frame`` on."""
         parts = [part for part in self.parts if part[0] < frame]
         ends = [*(first for first, _ in parts[1:]), frame]
-        kept = tuple(part for part, end in zip(parts, ends, strict=True) if end > forget)
-        return ChangingScore((*kept, (frame, score)))
+        kept = (part for part, end in zip(parts, ends, strict=False) if end > frame - self.memory)
+        return ChangingScore((*kept, (frame, score)), self.memory)
 
     def rows(self, frame: int, count: int) -> NDArray[np.float32]:
         """The features ``[count, FEATURES]`` of the frames from ``frame`` on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,9 +12,10 @@ import torch
 from benchmarks import decode
 from benchmarks._shapes import SHAPES, ModelShape, all_weights, build_lm, step_weights
 from benchmarks._steps import measure_bandwidth
-from engine.checkpoints import pocket
+from engine.checkpoints import load_model, pocket
 from engine.runtime.lm import MusicgenLM
 from protocols.errors import ErrorCode, RequestError
+from tests.support.own_models import write_own_model
 
 FIGURES = (
     "step_ms",
@@ -65,6 +67,18 @@ def test_without_the_memory_the_peer_is_left_out_and_the_reason_said(
     assert (result["peer_step_ms"], result["peer_realtime"]) == (None, None)
     assert result["peer_missing"] == "1 GB needed, 0 GB free"
     assert "was not measured" in decode.describe(result)
+
+
+def test_our_own_layout_is_measured_without_the_peer(tmp_path: Path) -> None:
+    write_own_model(tmp_path)
+    result = decode.measure(
+        str(tmp_path), by_shape=False, threads=2, context=4, steps=2, repeats=1, dtype="float32", device="cpu"
+    )
+    assert result["peer_step_ms"] is None
+    assert result["peer_missing"] == "it knows no model with this codec"
+    lm = MusicgenLM(load_model(str(tmp_path), device="cpu").lm.config)
+    assert result["parameters"] == sum(parameter.numel() for parameter in lm.parameters())
+    assert result["codec_ms_per_frame"] > 0
 
 
 def test_what_a_step_reads_is_counted_as_the_model_has_it() -> None:

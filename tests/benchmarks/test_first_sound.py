@@ -11,6 +11,7 @@ import pytest
 from benchmarks import first_sound
 from benchmarks._jack import missing_for_jack
 from benchmarks._rig import rig
+from tests.support.models import untrained_pocket
 
 SUMMARY = {"p50_ms", "p95_ms", "p99_ms", "min_ms", "max_ms"}
 
@@ -22,7 +23,7 @@ def check(summary: dict[str, Any]) -> None:
 
 
 def test_a_request_is_followed_to_the_callback() -> None:
-    result = first_sound.measure("pocket", requests=3, warm_up=1, threads=2, output="paced")
+    result = first_sound.measure(str(untrained_pocket()), requests=3, warm_up=1, threads=2, output="paced")
     check(result)
     assert set(result["split"]) == set(first_sound.STAGES)
     for name, summary in result["split"].items():
@@ -33,7 +34,7 @@ def test_a_request_is_followed_to_the_callback() -> None:
         check(summary)
     check(result["bridge_first_sound"])
     assert result["bridge_first_sound"]["max_ms"] < result["max_ms"], "the client's clock starts earlier"
-    assert (result["requests"], result["warm_up"], result["trained"]) == (3, 1, False)
+    assert (result["requests"], result["warm_up"], result["status"]) == (3, 1, "untrained")
     assert result["output"].startswith("paced")
     assert min(result["block"], result["prebuffer_ms"]) > 0
     assert json.loads(json.dumps(result)) == result
@@ -42,7 +43,9 @@ def test_a_request_is_followed_to_the_callback() -> None:
 
 @pytest.mark.skipif(bool(missing_for_jack()), reason=missing_for_jack() or "JACK is here")
 def test_jack_calls_back_where_it_is_installed() -> None:
-    with rig("pocket", threads=2, output="jack", period=512, flags=["bridge.prebuffer_ms=20"]) as running:
+    with rig(
+        str(untrained_pocket()), threads=2, output="jack", period=512, flags=["bridge.prebuffer_ms=20"]
+    ) as running:
         assert (running.report.state, running.report.sample_rate) == ("playing", 48_000)
         assert running.output.startswith("JACK")
         assert running.prebuffer_ms == 20

@@ -19,7 +19,7 @@ WELCOME = Welcome(
     instance=1,
     model="pocket",
     fingerprint="abc",
-    trained=False,
+    status="untrained",
     sample_rate=32000,
     channels=1,
     frame_samples=640,
@@ -30,10 +30,18 @@ SIDECAR: dict[str, Any] = {
     "fingerprint": "abc",
     "model": "pocket",
     "seed": 7,
-    "request": {"type": "generate", "prompt": "x", "seed": -1, "duration": 2.0, "temperature": 0.5},
+    "request": {
+        "type": "generate",
+        "prompt": "x",
+        "bpm": 92.0,
+        "key": "A minor",
+        "seed": -1,
+        "duration": 2.0,
+        "temperature": 0.5,
+    },
     "prompt_codes": "",
     "codebooks": 4,
-    "changes": [{"frame": 3, "prompt": "y"}],
+    "changes": [{"frame": 3, "prompt": "y", "bpm": 133.5, "key": "A minor"}],
     "reason": "done",
     "audio": {"frames": 64000},
 }
@@ -44,7 +52,13 @@ def test_the_request_comes_back_with_the_seed_that_was_used() -> None:
     assert isinstance(made.message, Generate)
     assert (made.message.prompt, made.message.seed, made.message.temperature) == ("x", 7, 0.5)
     assert json.loads(made.message.script) == SIDECAR["changes"]
+    assert (made.message.bpm, made.message.key) == (92.0, "A minor")
     assert (made.payload, made.samples) == (b"", None)
+
+
+def test_a_take_of_an_earlier_release_has_no_tempo_beside_its_words() -> None:
+    made = remake({**SIDECAR, "request": {"type": "generate", "prompt": "x"}}, WELCOME)
+    assert (made.message.bpm, made.message.key) == (0.0, "")
 
 
 def test_the_codes_stand_for_the_file() -> None:

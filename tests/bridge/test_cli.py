@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -16,16 +17,18 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
+from rich.console import Console
 
 from audio_files.measure import measure
 from daw_bridge.audio.devices import Device
-from daw_bridge.cli import doctor, selftest, system_libraries
+from daw_bridge.cli import doctor, playing, selftest, system_libraries
 from daw_bridge.cli.options import help_of
-from protocols.bridge_messages import Play
+from protocols.bridge_messages import BridgeReport, Play
 from protocols.errors import ErrorCode, RequestError
 from protocols.fields import fields_of
-from protocols.messages import ModelInfo
+from protocols.messages import ModelInfo, ModelStatus
 from protocols.settings import BridgeSettings, FileSettings, Settings, load_settings
+from tests.support.models import untrained_pocket
 
 MAIN = (sys.executable, "-c", "from daw_bridge.cli import main; main()")
 LIMIT_S = 90.0
@@ -51,7 +54,15 @@ class Studio:
         self.takes = folder / "takes"
         self.takes.mkdir()
         self._log = folder / "up.log"
-        settings = ("engine.port=0", "engine.osc_port=0", "bridge.osc_port=0", "bridge.output=none", "engine.threads=2")
+        model = f"engine.model={untrained_pocket()}"
+        settings = (
+            model,
+            "engine.port=0",
+            "engine.osc_port=0",
+            "bridge.osc_port=0",
+            "bridge.output=none",
+            "engine.threads=2",
+        )
         flags = [part for setting in (*settings, f"files.takes={self.takes}") for part in ("--set", setting)]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -261,11 +272,11 @@ def test_stop_ends_what_plays(studio: Studio) -> None:
 def test_status_models_and_devices(studio: Studio) -> None:
     report = json.loads(studio.run("status", "--json").stdout)
     assert report["bridge"]["engine"] == "ready"
-    assert report["engine"]["model"] == "pocket"
+    assert report["engine"]["model"] == untrained_pocket().name
     assert re.search(r"^  sample_rate +\d+ Hz$", studio.run("status").stdout, re.M)
     models = json.loads(studio.run("models", "--json").stdout)
-    assert [model["name"] for model in models if model["loaded"]] == ["pocket"]
-    assert re.search(r"^pocket +", studio.run("models").stdout, re.M)
+    assert [model["name"] for model in models if model["loaded"]] == [untrained_pocket().name]
+    assert re.search(rf"^{untrained_pocket().name} +", studio.run("models").stdout, re.M)
     devices = studio.run("devices", "--json")
     assert devices.returncode in (0, 1)  # 1 where PortAudio is missing, told by the bridge
     if devices.returncode == 0:
@@ -285,7 +296,7 @@ def test_a_killed_engine_comes_back_and_plays_again(studio: Studio) -> None:
 
 def test_the_selftest_is_content(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selftest, "CONTINUATION_S", 1.0)
-    flags = ["bridge.output=none", "engine.threads=2"]
+    flags = ["bridge.output=none", "engine.threads=2", f"engine.model={untrained_pocket()}"]
     result = selftest.run_selftest(flags, note=lambda line: None)
     # How often the sound ran dry on a machine that runs other tests as well says nothing about the bridge.
     assert [fault for fault in result.faults if "ran dry" not in fault] == []
@@ -349,14 +360,36 @@ def test_doctor_on_sound(outcome: object, state: str, said: str, monkeypatch: py
 
 
 def test_doctor_on_models(tmp_path: Path) -> None:
-    def info(name: str, source: str, trained: bool) -> ModelInfo:
-        return ModelInfo(name=name, source=source, licence="", parameters=1, trained=trained, loaded=False, summary="")
+    def info(name: str, source: str, status: ModelStatus) -> ModelInfo:
+        return ModelInfo(name=name, source=source, licence="", parameters=1, status=status, loaded=False, summary="")
 
-    known = {"pocket": info("pocket", "here", False), "big": info("big", "owner/big-model-nobody-has", True)}
-    assert "untrained" in doctor._model("pocket", known).detail
+    known = {
+        "pocket": info("pocket", "here", "untrained"),
+        "early": info("early", "comes with the engine", "preview"),
+        "done": info("done", "comes with the engine", "trained"),
+        "big": info("big", "owner/big-model-nobody-has", "trained"),
+    }
+    noise = doctor._model("pocket", known)
+    assert (noise.state, noise.fix) == ("warn", "--model NAME, one that makes music: early, done, big")
+    assert "untrained" in noise.detail
+    early = doctor._model("early", known)
+    assert early.state == "ok"
+    assert "is a preview: it makes music, but below the marks" in early.detail
+    assert doctor._model("done", known).detail == "done comes with the engine"
     assert doctor._model("big", known).fix == "hf download owner/big-model-nobody-has"
     assert doctor._model(str(tmp_path), known).state == "ok"
     assert doctor._model("nonsense", known).state == "fail"
+
+
+@pytest.mark.parametrize(("status", "said"), [("untrained", "noise"), ("preview", "below the marks"), ("trained", "")])
+def test_what_is_played_says_how_far_its_model_is(status: ModelStatus, said: str) -> None:
+    empty = {name: {"str": "", "int": 0, "float": 0.0}[spec.kind] for name, spec in fields_of(BridgeReport).items()}
+    report = BridgeReport(**empty | {"model": "pocket", "status": status})  # type: ignore[arg-type]
+    console = Console(file=io.StringIO(), width=200)
+    playing.warn(report, Play(prompt="x"), console)
+    heard = console.file.getvalue()  # type: ignore[attr-defined]
+    assert said in heard
+    assert bool(heard) == bool(said)
 
 
 @pytest.mark.parametrize(

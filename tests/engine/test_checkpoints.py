@@ -17,6 +17,7 @@ import torch
 from engine.checkpoints import CATALOGUE, devices, find_source, load_model, transformers_layout
 from engine.checkpoints.bundle import ModelBundle, fingerprint_of, window_in_frames
 from engine.checkpoints.pocket import REVISION, pocket_folder
+from engine.checkpoints.section import OwnSection
 from engine.checkpoints.torchaudio_guard import ensure_torchaudio
 from protocols.errors import ErrorCode, RequestError
 from tests.support.tiny_checkpoints import TEXTS, write_tiny_checkpoint
@@ -68,7 +69,7 @@ def logits_of(bundle: ModelBundle) -> torch.Tensor:
 def test_a_folder_becomes_a_bundle(tiny: Path) -> None:
     bundle = load_model(str(tiny), device="cpu")
     assert bundle.name == tiny.name
-    assert bundle.trained
+    assert (bundle.status, bundle.score) == ("trained", False)
     assert (bundle.sample_rate, bundle.channels, bundle.hop_length) == (32_000, 1, 640)
     assert bundle.frame_rate == Fraction(50)
     assert (bundle.num_codebooks, bundle.card, bundle.delays) == (4, 64, (0, 1, 2, 3))
@@ -101,6 +102,15 @@ def test_a_checkpoint_may_name_its_own_window(copy: Path) -> None:
     edit_config(copy, lambda config: config.update(daw_bridge={"window_seconds": 2.5, "stride_seconds": 2}))
     bundle = load_model(str(copy), device="cpu")
     assert (bundle.window_frames, bundle.stride_frames) == (125, 100)
+
+
+@pytest.mark.parametrize(
+    ("section", "status"),
+    [({}, "trained"), ({"trained": False}, "untrained"), ({"status": "preview"}, "preview"), (None, "trained")],
+)
+def test_a_checkpoint_may_say_how_far_it_is(section: dict[str, Any] | None, status: str) -> None:
+    config = {} if section is None else {"daw_bridge": section}
+    assert OwnSection.read(config).status == status
 
 
 def test_window_in_frames() -> None:
@@ -149,6 +159,16 @@ def test_the_fingerprint_follows_the_content(tiny: Path, copy: Path, tmp_path: P
             ErrorCode.MALFORMED,
             "daw_bridge.window_seconds",
         ),
+        (
+            lambda f: edit_config(f, lambda c: c.update(daw_bridge={"status": "done"})),
+            ErrorCode.MALFORMED,
+            "daw_bridge.status = done",
+        ),
+        (
+            lambda f: edit_config(f, lambda c: c["decoder"].update(scale_embedding=True)),
+            ErrorCode.UNSUPPORTED,
+            "decoder.scale_embedding = True",
+        ),
         (lambda f: (f / "model.safetensors").unlink(), ErrorCode.NOT_FOUND, "model*.safetensors"),
         (lambda f: (f / "model.safetensors").write_bytes(b"\0" * 100), ErrorCode.MALFORMED, "weights that load"),
         (lambda f: (f / "tokenizer.json").unlink(), ErrorCode.NOT_FOUND, "tokenizer.json"),
@@ -173,16 +193,14 @@ def test_the_catalogue() -> None:
         entry = CATALOGUE[f"musicgen-{name}"]
         assert entry.hub_id == f"facebook/musicgen-{name}"
         assert entry.channels == (2 if "stereo" in name else 1)
-        assert entry.trained
+        assert entry.status == "trained"
         assert find_source(entry.name).hub_id == entry.hub_id
 
 
 def test_a_name_may_be_a_folder_or_a_hub_id(tiny: Path) -> None:
     assert find_source(str(tiny)).folder == tiny
     assert find_source("someone/some-model").hub_id == "someone/some-model"
-    source = find_source("pocket")
-    assert source.folder is None
-    assert source.hub_id is None
+    assert find_source("pocket").hub_id is None
 
 
 @pytest.mark.parametrize("name", ["musicgen-tiny", "", "/no/such/folder", "a/b/c", "../x"])
@@ -252,7 +270,7 @@ def test_two_processes_make_one_pocket_model(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [f"pocket-{REVISION}"]
 
     bundle = load_model("pocket", device="cpu", pocket_directory=tmp_path)
-    assert (bundle.name, bundle.trained) == ("pocket", False)
+    assert (bundle.name, bundle.status) == ("pocket", "untrained")
     assert (bundle.sample_rate, bundle.channels, bundle.num_codebooks) == (32_000, 1, 4)
     assert bundle.frame_rate == Fraction(50)
     assert (bundle.window_frames, bundle.stride_frames) == (1500, 900)

@@ -99,6 +99,21 @@ def test_a_plain_clip(tmp_path: Path) -> None:
     assert (clip.content_ticks, clip.mean_bpm) == (1920, Fraction(120))
     assert (clip.drum_share, clip.key_signature) == (0.0, None)
     assert clip.describe() == "120 bpm, 4/4, A minor (estimated)"
+    assert (clip.beat_bpm, clip.key) == (Fraction(120), "A minor")
+
+
+@pytest.mark.parametrize(
+    ("numerator", "denominator", "bpm"), [(6, 8, 80), (12, 8, 80), (9, 8, 80), (3, 8, 120), (6, 4, 120), (7, 8, 120)]
+)
+def test_the_beat_of_compound_metres_is_the_dotted_quarter(
+    tmp_path: Path, numerator: int, denominator: int, bpm: int
+) -> None:
+    metre = meta(0, "time_signature", numerator=numerator, denominator=denominator)
+    assert read(tmp_path, encode([metre, *melody([60, 62])])).beat_bpm == bpm
+
+
+def test_a_key_that_is_not_clear_is_not_named(tmp_path: Path) -> None:
+    assert read(tmp_path, encode(melody(list(range(60, 72))))).key == ""
 
 
 def test_tracks_of_type_1_play_together_and_the_first_may_hold_the_tempo(tmp_path: Path) -> None:
@@ -224,7 +239,7 @@ def test_a_bar_that_is_no_whole_number_of_ticks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("written", "name"), [("Am", "A minor"), ("Bb", "Bb major"), ("F#m", "F# minor")])
 def test_a_written_key_is_believed(tmp_path: Path, written: str, name: str) -> None:
     clip = read(tmp_path, encode([meta(0, "key_signature", key=written), *melody([60])]))
-    assert clip.key_signature == name
+    assert clip.key_signature == clip.key == name
     assert clip.describe() == f"120 bpm, 4/4, {name}"
 
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support.models import untrained_pocket
+
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 
@@ -87,6 +89,7 @@ def running(
 def engine_settings(folder: Path, *more: str) -> list[str]:
     """Settings of an engine that is alone with its test."""
     return [
+        f"engine.model={untrained_pocket()}",
         "engine.port=0",
         "engine.osc_port=0",
         "engine.threads=2",

@@ -13,6 +13,7 @@ import soundfile
 from protocols import PROTOCOL_VERSION
 from protocols.wire import MAX_MESSAGE
 from tests.support.clients import ZmqPeer
+from tests.support.models import untrained_pocket
 from tests.support.processes import Process, wait_until
 
 
@@ -29,7 +30,11 @@ def tone(seconds: float, rate: int = 32000) -> np.ndarray:
 def test_the_hello_says_what_the_engine_is(peer: ZmqPeer) -> None:
     welcome = peer.welcome
     assert welcome["type"] == "welcome"
-    assert (welcome["protocol"], welcome["model"], welcome["trained"]) == (PROTOCOL_VERSION, "pocket", False)
+    assert (welcome["protocol"], welcome["model"], welcome["status"]) == (
+        PROTOCOL_VERSION,
+        untrained_pocket().name,
+        "untrained",
+    )
     assert (welcome["sample_rate"], welcome["channels"], welcome["frame_samples"]) == (32000, 1, 640)
 
 
@@ -256,7 +261,7 @@ def test_streams_of_a_client_that_vanished_end(peer: ZmqPeer, engine: Process) -
 
 def test_models_and_version_are_listed(peer: ZmqPeer) -> None:
     models = {item["name"]: item for item in peer.ask("models")["items"]}
-    assert models["pocket"]["loaded"]
-    assert not models["pocket"]["trained"]
+    assert models[untrained_pocket().name]["loaded"]
+    assert models[untrained_pocket().name]["status"] == "untrained"
     assert models["musicgen-small"]["source"] == "facebook/musicgen-small"
     assert peer.ask("version")["protocol"] == PROTOCOL_VERSION

@@ -15,6 +15,7 @@ from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
 from pythonosc.osc_message_builder import build_msg
 
 from tests.support.clients import OscPeer, ZmqPeer
+from tests.support.models import untrained_pocket
 from tests.support.processes import Process, wait_until
 
 
@@ -61,10 +62,10 @@ def test_an_engine_alone_answers_with_a_take(engine: Process) -> None:
 
 def test_status_and_version_answer_bare_and_by_root(engine: Process, host: OscPeer) -> None:
     with OscPeer(engine.ports["osc_port"]) as peer:
-        assert status(peer)["model"] == status(peer, "/engine/status")["model"] == "pocket"
+        assert status(peer)["model"] == status(peer, "/engine/status")["model"] == untrained_pocket().name
         peer.send("/version")
         assert peer.wait("/version.reply")[:2] == ["name", "engine"]
-    assert status(host, "/bridge/status")["trained"] == 0
+    assert status(host, "/bridge/status")["status"] == "untrained"
 
 
 def test_play_sounds_is_saved_and_is_answered_with_the_clients_id(host: OscPeer, studio: Path) -> None:
@@ -111,6 +112,12 @@ def test_a_midi_clip_sets_tempo_and_length(host: OscPeer, studio: Path) -> None:
     queued = next(arguments for address, arguments in host.heard if address == "/bridge/queued")
     assert "piano" in queued[3]
     assert "100 bpm" in queued[3]
+    asked = json.loads(Path(answer[4]).with_suffix(".json").read_text())["request"]
+    assert asked["bpm"] == 100.0
+    assert asked["key"].endswith((" major", " minor"))
+    _, answer = host.ask("/bridge/midi", 4, str(studio / "clip.mid"), "bpm", 50.0, "key", "F# dorian", "sound", 0)
+    asked = json.loads(Path(answer[4]).with_suffix(".json").read_text())["request"]
+    assert (asked["bpm"], asked["key"]) == (50.0, "F# dorian")
 
 
 def test_an_open_stream_is_updated_and_cancelled(host: OscPeer) -> None:

@@ -1,0 +1,277 @@
+"""What words say about tempo, metre and key, and the score that follows from it.
+
+A model that hears a score is told these facts frame by frame; any other model is told them in words.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Generic, NamedTuple, TypeVar
+
+from engine.conditioning.score import PITCH_CLASSES, BeatGrid, Score
+from protocols.errors import ErrorCode, RequestError
+from protocols.messages import FASTEST_BPM, SLOWEST_BPM
+
+_NUMBER = r"\d{2,3}(?:\.\d+)?(?!\.?\d)"
+_TEMPO = re.compile(
+    r"(?<![\w.])(?<!\d,)" + rf"(?P<before>{_NUMBER})" + r"[\s-]*(?:bpm|beats?\s+per\s+minute|beats?/min)\b"
+    r"|(?:\b(?:tempo|bpm)\b(?:\s+of)?|♩)\s*(?:[:=]\s*)?" + rf"(?P<after>{_NUMBER})" + r"\b(?:\s*bpm\b)?",
+    re.IGNORECASE,
+)
+
+
+class Metre(NamedTuple):
+    """How beats make bars; the beat is what the tempo counts, a dotted quarter in 6/8 and 12/8."""
+
+    beats_per_bar: int
+    division: int
+
+
+FOUR_FOUR = Metre(4, 2)
+_METRES = {"4/4": FOUR_FOUR, "3/4": Metre(3, 2), "6/8": Metre(2, 3), "12/8": Metre(4, 3)}
+_DANCES = {"waltz": _METRES["3/4"], "jig": _METRES["6/8"]}
+_METRE = re.compile(r"(?<![\d/.])(3/4|4/4|6/8|12/8)(?![\d/])")
+_DANCE = re.compile(r"\b(waltz|jig)(?:e?s)?\b", re.IGNORECASE)
+
+_STEPS = {
+    "major": (0, 2, 4, 5, 7, 9, 11),
+    "minor": (0, 2, 3, 5, 7, 8, 10),
+    "harmonic minor": (0, 2, 3, 5, 7, 8, 11),
+    "melodic minor": (0, 2, 3, 5, 7, 9, 11),
+    "dorian": (0, 2, 3, 5, 7, 9, 10),
+    "phrygian": (0, 1, 3, 5, 7, 8, 10),
+    "lydian": (0, 2, 4, 6, 7, 9, 11),
+    "mixolydian": (0, 2, 4, 5, 7, 9, 10),
+    "locrian": (0, 1, 3, 5, 6, 8, 10),
+}
+_OTHER_NAMES = {
+    "m": "minor",
+    "min": "minor",
+    "natural minor": "minor",
+    "aeolian": "minor",
+    "maj": "major",
+    "ionian": "major",
+    "": "major",
+}
+_LETTERS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
+_TONIC = r"(?P<letter>[A-G])(?:(?P<sharp>[\s-]?sharp\b|[#♯])|(?P<flat>[\s-]?flat\b|[b♭]))?"
+_MODE = "|".join(sorted((*_STEPS, *filter(None, _OTHER_NAMES)), key=len, reverse=True)).replace(" ", r"\s+")
+_SPELLED = re.compile(r"(?<![\w#♯♭'’-])" + _TONIC + rf"[\s-]+(?P<mode>(?!m\b)(?:{_MODE}))\b", re.IGNORECASE)
+_SHORT_KEY = r"(?P<key>[A-G][#♯b♭]?(?:m|min|maj))(?![\w#♯♭'’-])"
+_SHORT = re.compile(r"\b[Ii]n\s+" + _SHORT_KEY)
+_ALONE = re.compile(r"(?:^|[,;:(|/])\s*" + _SHORT_KEY + r"(?=\s*(?:$|[,;)|/]))")
+_KEY_OF = re.compile(
+    r"\bkey(?:\s+of\b|\s*:)\s*(?P<key>[A-G](?:[\s-]?(?:sharp|flat)|[#♯b♭])?)(?![\w#♯♭'’])", re.IGNORECASE
+)
+_GIVEN = re.compile(_TONIC + rf"[\s-]*(?P<mode>{_MODE}|)", re.IGNORECASE)
+
+_ASKING = re.compile(r"(?:\b(?:in|key\s+of|scale\s+of)|[,;:(|/])$", re.IGNORECASE)
+_LONGEST_ASKING = 20
+_NO_NOUN = re.compile(
+    r"\s*(?:$|[^\w\s]|\d|(?:and|at|but|by|featuring|for|on|over|then|using|with|without)\b)", re.IGNORECASE
+)
+
+T = TypeVar("T")
+
+
+class Found(NamedTuple, Generic[T]):
+    """A fact and where in the words it stands."""
+
+    start: int
+    end: int
+    value: T
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A tonic, and the scale that is built on it.
+
+    Attributes:
+        tonic: pitch class, C is 0.
+        mode: "major", "minor", "dorian" …
+        name: such as "B flat minor"; C sharp and D flat are the same key.
+    """
+
+    tonic: int
+    mode: str
+    name: str = field(compare=False)
+
+    @property
+    def scale(self) -> frozenset[int]:
+        """Its pitch classes."""
+        return frozenset((self.tonic + step) % PITCH_CLASSES for step in _STEPS[self.mode])
+
+
+@dataclass(frozen=True)
+class Directions:
+    """What a stream is asked to play: words, and facts that are given beside them.
+
+    Attributes:
+        prompt: words.
+        bpm: beats per minute, `SLOWEST_BPM` to `FASTEST_BPM`; 0 leaves it to the words.
+        key: such as "A minor"; empty leaves it to the words.
+
+    Raises:
+        RequestError: ``bpm`` outside its range, or a ``key`` that is none.
+    """
+
+    prompt: str = ""
+    bpm: float = 0.0
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        if self.bpm and not SLOWEST_BPM <= self.bpm <= FASTEST_BPM:
+            raise RequestError(ErrorCode.OUT_OF_RANGE, "bpm", self.bpm, f"0, or {SLOWEST_BPM} to {FASTEST_BPM}")
+        if self.key.strip() and _given_key(self.key) is None:
+            allowed = "a key such as A minor, Bb major, F# dorian or Em; empty for none"
+            raise RequestError(ErrorCode.OUT_OF_RANGE, "key", self.key, allowed)
+
+    def changed(self, prompt: str | None = None, bpm: float | None = None, key: str | None = None) -> Directions:
+        """With what is given; None stays as it is.
+
+        Raises:
+            RequestError: as the class itself.
+        """
+        return Directions(
+            self.prompt if prompt is None else prompt,
+            self.bpm if bpm is None else bpm,
+            self.key if key is None else key,
+        )
+
+    @property
+    def tempo(self) -> Fraction | None:
+        """Beats per minute, as given or as the words say, to a thousandth."""
+        return _to_a_thousandth(self.bpm) if self.bpm else tempo_in(self.prompt)
+
+    @property
+    def scale(self) -> frozenset[int] | None:
+        """Pitch classes of the key, as given or as the words say."""
+        given = _given_key(self.key)
+        return given.scale if given is not None else key_in(self.prompt)
+
+    @property
+    def words(self) -> str:
+        """The prompt; where it names another tempo or key than those that are given, it is corrected."""
+        return self._told(add=False)
+
+    @property
+    def text(self) -> str:
+        """All of it in words, for models that hear nothing else."""
+        return self._told(add=True)
+
+    def _told(self, *, add: bool) -> str:
+        text, key = self.prompt, _given_key(self.key)
+        if self.bpm:
+            tempo = _to_a_thousandth(self.bpm)
+            words = f"{float(tempo):g} bpm"
+            text = _say(text, _find_tempo(text), tempo, words, words if add else "")
+        if key is not None:
+            text = _say(text, _find_key(text), key, key.name, f"in {key.name}" if add else "")
+        return text
+
+    def score(self, frame_rate: Fraction, *, first: int = 0) -> Score:
+        """What the directions say about a stream whose first bar begins at frame ``first``; it may be nothing.
+
+        Args:
+            frame_rate: codec frames per second, exactly.
+            first: frames that come before the music that is asked for, of an audio prompt.
+        """
+        return self.score_after(Score(frame_rate), first)
+
+    def score_after(self, before: Score, frame: int) -> Score:
+        """What the directions say about a stream from ``frame`` on; where they say nothing, it stays as it was before.
+
+        The beat goes on where it is, at the new tempo; where there was none, a bar begins.
+        """
+        tempo, metre, scale = self.tempo, metre_in(self.prompt), self.scale
+        grid, rate = before.grid, before.frame_rate
+        if grid is None and tempo is not None:
+            beats, division = metre or FOUR_FOUR
+            grid = BeatGrid(tempo, beats, division, -Fraction(frame) / rate * tempo / 60 % beats)
+        elif grid is not None:
+            beats, division = metre or (grid.beats_per_bar, grid.division)
+            grid = grid.continued(frame, rate, tempo or grid.bpm, beats, division)
+        return dataclasses.replace(before, grid=grid, scale=before.scale if scale is None else scale)
+
+
+def tempo_in(prompt: str) -> Fraction | None:
+    """The tempo that words name, in beats per minute: "92 bpm", "tempo 92.5"; None without one in range."""
+    found = _find_tempo(prompt)
+    return None if found is None else found.value
+
+
+def key_in(prompt: str) -> frozenset[int] | None:
+    """The pitch classes of the key that words name: "in A minor", "key of B flat", "F# mixolydian"; None without one.
+
+    The word "a" before "minor" or "major" is a tonic where nothing follows that it could belong to, as in "slow, in a minor".
+    """
+    found = _find_key(prompt)
+    return None if found is None else found.value.scale
+
+
+def metre_in(prompt: str) -> Metre | None:
+    """The metre that words name: 3/4, 4/4, 6/8 or 12/8, or the dance that is in it."""
+    if (written := _METRE.search(prompt)) is not None:
+        return _METRES[written[1]]
+    dance = _DANCE.search(prompt)
+    return None if dance is None else _DANCES[dance[1].lower()]
+
+
+def _find_tempo(text: str) -> Found[Fraction] | None:
+    for match in _TEMPO.finditer(text):
+        bpm = _to_a_thousandth(Fraction(match["before"] or match["after"]))
+        if SLOWEST_BPM <= bpm <= FASTEST_BPM:
+            return Found(match.start(), match.end(), bpm)
+    return None
+
+
+def _find_key(text: str) -> Found[Key] | None:
+    for match in _SPELLED.finditer(text):
+        if not _is_article(match):
+            return Found(match.start(), match.end(), _key_of(match))
+    for pattern in (_SHORT, _ALONE, _KEY_OF):
+        found = pattern.search(text)
+        if found is None or (found["key"] == "a" and _NO_NOUN.match(text, found.end()) is None):
+            continue
+        if (key := _given_key(found["key"])) is not None:
+            return Found(found.start("key"), found.end("key"), key)
+    return None
+
+
+def _is_article(match: re.Match[str]) -> bool:
+    """Whether what looks like the tonic is the word "a", as in "a minor issue"."""
+    if match["letter"] not in "aA" or match["sharp"] or match["flat"]:
+        return False
+    before = match.string[: match.start()].rstrip()
+    if match["letter"] == "A" and before and before[-1] not in ".!?":
+        return False
+    asked = not before or _ASKING.search(before[-_LONGEST_ASKING:]) is not None
+    return not asked or _NO_NOUN.match(match.string, match.end()) is None
+
+
+def _given_key(text: str) -> Key | None:
+    match = _GIVEN.fullmatch(text.strip())
+    return None if match is None else _key_of(match)
+
+
+def _key_of(match: re.Match[str]) -> Key:
+    mode = " ".join(match["mode"].lower().split())
+    mode = "major" if match["mode"] == "M" else _OTHER_NAMES.get(mode, mode)
+    letter, sharp, flat = match["letter"], bool(match["sharp"]), bool(match["flat"])
+    accidental = " sharp" if sharp else " flat" if flat else ""
+    return Key((_LETTERS[letter.lower()] + sharp - flat) % PITCH_CLASSES, mode, f"{letter.upper()}{accidental} {mode}")
+
+
+def _to_a_thousandth(bpm: float | Fraction) -> Fraction:
+    """A tempo in whole thousandths of a beat per minute, so that places in the bar stay small exact fractions."""
+    return Fraction(round(bpm * 1000), 1000)
+
+
+def _say(text: str, found: Found[T] | None, value: T, words: str, addition: str) -> str:
+    """The text with a fact: as it is where it says so, corrected where it says otherwise, added where it says nothing."""
+    if found is None:
+        return ", ".join(part for part in (text, addition) if part.strip())
+    return text if found.value == value else text[: found.start] + words + text[found.end :]

@@ -1,0 +1,260 @@
+"""Tempo, key and metre in words: many spellings, and words that only look like them."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from engine.conditioning.words import Directions, key_in, metre_in, tempo_in
+from protocols.errors import ErrorCode, RequestError
+
+A_MINOR = frozenset({9, 11, 0, 2, 4, 5, 7})
+B_FLAT_MAJOR = frozenset({10, 0, 2, 3, 5, 7, 9})
+C_SHARP_MINOR = frozenset({1, 3, 4, 6, 8, 9, 11})
+F_SHARP_MINOR = frozenset({6, 8, 9, 11, 1, 2, 4})
+
+
+@pytest.mark.parametrize(
+    ("words", "bpm"),
+    [
+        ("120bpm", 120),
+        ("slow jazz piano trio in A minor, 92 bpm", 92),
+        ("at 92.5 BPM", Fraction(185, 2)),
+        ("120.5555 bpm", Fraction(120556, 1000)),
+        ("tempo: 140", 140),
+        ("tempo of 96, then silence", 96),
+        ("Tempo 84 bpm", 84),
+        ("bpm=128.", 128),
+        ("100 beats per minute", 100),
+        ("174 beats/min jungle", 174),
+        ("♩ = 72", 72),
+        ("808 bass at 140 bpm", 140),
+        ("1990s house, 124-bpm", 124),
+        ("first 400 bpm, no: 200 bpm", 200),
+        ("20 bpm", 20),
+        ("300 bpm", 300),
+    ],
+)
+def test_a_tempo_is_found(words: str, bpm: int | Fraction) -> None:
+    assert tempo_in(words) == bpm
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "1990s house",
+        "808 bass",
+        "80s synth pop, mid-tempo",
+        "uptempo 90s rock",
+        "slow tempo 80s ballad",
+        "400 bpm",
+        "19 bpm",
+        "1120 bpm",
+        "92,5 bpm",
+        "v1.120 bpm",
+        "tempo 1990",
+        "12 bars of 6/8",
+        "120 bpmx",
+    ],
+)
+def test_a_number_that_is_no_tempo(words: str) -> None:
+    assert tempo_in(words) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "scale"),
+    [
+        ("A minor", A_MINOR),
+        ("slow jazz piano trio in A minor, 92 bpm", A_MINOR),
+        ("slow, in a minor", A_MINOR),
+        ("a minor, 92 bpm", A_MINOR),
+        ("waltz in a minor with strings", A_MINOR),
+        ("in Am", A_MINOR),
+        ("lofi, Am, 90 bpm", A_MINOR),
+        ("C major", A_MINOR),
+        ("key of C", A_MINOR),
+        ("in D dorian", A_MINOR),
+        ("E phrygian guitar", A_MINOR),
+        ("in A aeolian", A_MINOR),
+        ("in A natural minor", A_MINOR),
+        ("Bb major", B_FLAT_MAJOR),
+        ("B♭ Major march", B_FLAT_MAJOR),
+        ("key: Bb", B_FLAT_MAJOR),
+        ("in the key of B flat", B_FLAT_MAJOR),
+        ("b-flat major", B_FLAT_MAJOR),
+        ("F mixolydian", B_FLAT_MAJOR),
+        ("in c sharp minor", C_SHARP_MINOR),
+        ("C# min", C_SHARP_MINOR),
+        ("db minor", C_SHARP_MINOR),
+        ("F#m", F_SHARP_MINOR),
+        ("techno in F#m", F_SHARP_MINOR),
+        ("F♯ minor", F_SHARP_MINOR),
+        ("A harmonic minor", frozenset({9, 11, 0, 2, 4, 5, 8})),
+        ("A melodic minor", frozenset({9, 11, 0, 2, 4, 6, 8})),
+        ("C lydian", frozenset({0, 2, 4, 6, 7, 9, 11})),
+        ("B locrian", A_MINOR),
+        ("Cb major", frozenset({11, 1, 3, 4, 6, 8, 10})),
+    ],
+)
+def test_a_key_is_found(words: str, scale: frozenset[int]) -> None:
+    assert key_in(words) == scale
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "a minor issue",
+        "in a minor mood",
+        "in a minor key",
+        "A minor setback, then hope",
+        "a major hit",
+        "It is loud. A major chorus",
+        "I am",
+        "Am I dreaming",
+        "with a minor third",
+        "key of a song",
+        "the minor key",
+        "Cmaj7 chords",
+        "be major",
+        "in C",
+        "band's minor hit",
+    ],
+)
+def test_words_that_name_no_key(words: str) -> None:
+    assert key_in(words) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "metre"),
+    [
+        ("waltz", (3, 2)),
+        ("two Waltzes", (3, 2)),
+        ("in 3/4 time", (3, 2)),
+        ("6/8", (2, 3)),
+        ("a jig", (2, 3)),
+        ("slow 12/8 blues", (4, 3)),
+        ("4/4 waltz", (4, 2)),
+        ("", None),
+        ("jigsaw", None),
+        ("waltzing", None),
+        ("16/8", None),
+        ("3/4/5", None),
+        ("7/8", None),
+    ],
+)
+def test_a_metre_is_found(words: str, metre: tuple[int, int] | None) -> None:
+    assert metre_in(words) == metre
+
+
+@pytest.mark.parametrize("key", ["A minor", "a minor", "Am", "A min", " A  natural minor ", "A aeolian", "a-minor"])
+def test_a_given_key_has_many_spellings(key: str) -> None:
+    assert Directions(key=key).scale == A_MINOR
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("F# dorian", "F sharp dorian"),
+        ("bb", "B flat major"),
+        ("G", "G major"),
+        ("CM", "C major"),
+        ("Cm", "C minor"),
+        ("E flat", "E flat major"),
+        ("Db", "D flat major"),
+    ],
+)
+def test_a_given_key_is_put_into_words(key: str, name: str) -> None:
+    assert Directions("strings", key=key).text == f"strings, in {name}"
+
+
+def test_what_is_given_wins_over_the_words() -> None:
+    given = Directions("waltz in A minor, 92 bpm", bpm=120.0, key="C# minor")
+    assert given.tempo == 120
+    assert given.scale == C_SHARP_MINOR
+    assert given.words == given.text == "waltz in C sharp minor, 120 bpm"
+    spoken = Directions("waltz in A minor, 92 bpm")
+    assert (spoken.tempo, spoken.scale) == (92, A_MINOR)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "bpm", "key", "words", "text"),
+    [
+        ("", 0.0, "", "", ""),
+        ("a song", 0.0, "", "a song", "a song"),
+        ("a song", 92.0, "", "a song", "a song, 92 bpm"),
+        ("a song", 92.5, "Am", "a song", "a song, 92.5 bpm, in A minor"),
+        ("", 92.0, "Am", "", "92 bpm, in A minor"),
+        ("song at 92 bpm", 92.0, "", "song at 92 bpm", "song at 92 bpm"),
+        ("song, tempo: 90", 92.0, "", "song, 92 bpm", "song, 92 bpm"),
+        ("song in Bbm", 0.0, "A# minor", "song in Bbm", "song in Bbm"),
+        ("song in Em, slow", 0.0, "G mixolydian", "song in G mixolydian, slow", "song in G mixolydian, slow"),
+    ],
+)
+def test_facts_become_words(prompt: str, bpm: float, key: str, words: str, text: str) -> None:
+    directions = Directions(prompt, bpm, key)
+    assert directions.words == words
+    assert directions.text == text
+
+
+def test_what_is_put_into_words_is_read_from_them() -> None:
+    told = Directions("drums", 97.123, "Ab lydian")
+    heard = Directions(told.text)
+    assert (heard.tempo, heard.scale) == (told.tempo, told.scale) == (Fraction(97123, 1000), heard.scale)
+
+
+@pytest.mark.parametrize("bpm", [-1.0, 19.9, 300.1, float("nan")])
+def test_a_tempo_out_of_range_is_refused(bpm: float) -> None:
+    with pytest.raises(RequestError) as refused:
+        Directions(bpm=bpm)
+    assert (refused.value.code, refused.value.field) == (ErrorCode.OUT_OF_RANGE, "bpm")
+    assert "20 to 300" in refused.value.text
+
+
+@pytest.mark.parametrize("key", ["H minor", "A minorish", "minor", "in A minor", "A minor 92 bpm", "♯", "AA", "A b c"])
+def test_a_key_that_is_none_is_refused(key: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        Directions(key=key)
+    assert (refused.value.code, refused.value.field, refused.value.value) == (ErrorCode.OUT_OF_RANGE, "key", key)
+    assert "A minor" in refused.value.text
+
+
+def test_a_change_keeps_what_it_does_not_name() -> None:
+    before = Directions("a song", 92.0, "A minor")
+    assert before.changed(bpm=100.0) == Directions("a song", 100.0, "A minor")
+    assert before.changed(prompt="drums") == Directions("drums", 92.0, "A minor")
+    assert before.changed(key="", bpm=0.0) == Directions("a song")
+    assert before.changed() == before
+    with pytest.raises(RequestError):
+        before.changed(key="H")
+
+
+def test_a_score_says_what_the_words_say() -> None:
+    rate = Fraction(50)
+    nothing = Directions("a song").score(rate)
+    assert (nothing.grid, nothing.scale) == (None, None)
+    waltz = Directions("waltz in A minor, 90 bpm").score(rate, first=75)
+    assert waltz.grid is not None
+    assert (waltz.grid.bpm, waltz.grid.beats_per_bar, waltz.grid.division) == (90, 3, 2)
+    assert waltz.grid.beat_at(75, rate) % 3 == 0, "a bar begins with the new material"
+    assert waltz.scale == A_MINOR
+
+
+def test_a_score_goes_on_where_it_is() -> None:
+    rate = Fraction(50)
+    before = Directions("a song in A minor, 92 bpm").score(rate)
+    assert before.grid is not None
+    for frame in (1, 77, 10_001):
+        after = Directions("drums", bpm=133.7).score_after(before, frame)
+        assert after.grid is not None
+        assert after.grid.bpm == Fraction(1337, 10)
+        assert after.scale == A_MINOR, "nothing is said about the key"
+        assert (after.grid.beat_at(frame, rate) - before.grid.beat_at(frame, rate)) % 4 == 0
+    silent = Directions("drums").score_after(before, 50)
+    assert silent.grid is not None
+    assert silent.grid.bpm == 92, "nothing is said about the tempo"
+    begun = Directions("6/8, 60 bpm").score_after(Directions().score(rate), 33)
+    assert begun.grid is not None
+    assert (begun.grid.beats_per_bar, begun.grid.division, begun.grid.beat_at(33, rate) % 2) == (2, 3, 0)
