@@ -1,0 +1,158 @@
+"""A written melody in the forms that models hear: a pitch class per frame of chroma, or per codec frame with its onsets.
+
+**Chroma.** Frame ``k`` of a recording's chroma is centred on sample ``k · hop``: it stands for the moment ``k · hop / rate``, but
+what it names is the pitch class that is strongest within the whole window around that moment, half a second at 32 kHz. So that is
+worked out here: how much of each note lies under the window. A note that is short against the window is overruled by its
+neighbours, as it would be in a recording, and a rest is only seen where the window holds nothing else.
+
+**Codec frames.** A frame takes what sounds when it begins, and has an onset when a note begins in it, which is how our models are
+trained.
+
+Both are repeated after the line's exact length, whole frames or not: an hour later the line still begins with its first note.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.conditioning.melody import MAX_FRAMES, PITCH_CLASSES, SILENCE, MelodyCondition, MelodyFacts
+from engine.conditioning.score import Melody
+from protocols.melody import MelodyLine
+
+FADE_SECONDS = Fraction(1, 4)
+"""How long a note goes on being heard where nothing follows it. Chroma names what sounds, however soft it is."""
+
+_FADE_WEIGHT = 1e-3
+_NOTHING = 1e-6
+_EVEN = 1e-9
+_CELLS_PER_FRAME = 12  # at 7.8 frames of chroma per second, a cell is at most 11 ms
+
+
+def melody_condition(line: MelodyLine, facts: MelodyFacts, *, origin: int = 0) -> MelodyCondition:
+    """What a melody model hears of a line.
+
+    Args:
+        line: the melody; it is repeated, or cut, to whatever length the stream has.
+        facts: of the model.
+        origin: at which codec frame of the stream the line begins, an audio prompt's frames counted.
+    """
+    pitches = leading_pitches(line, facts)
+    return MelodyCondition(pitches, facts, rate=len(pitches) / line.seconds, origin=origin)
+
+
+def leading_pitches(line: MelodyLine, facts: MelodyFacts) -> NDArray[np.int64]:
+    """The pitch class that leads a window of chroma around each moment of one turn of a line, `SILENCE` where the window is empty.
+
+    Each note weighs as much as the integral of the window (Hann, as AudioCraft's) over it. The weights of all moments are one
+    circular convolution, so that the window sees the line's end before its beginning, as it does in a loop that is played.
+
+    Returns:
+        ``[cells]``: a number of equal cells over the line's exact length, each standing for its middle.
+    """
+    cells = _cells(line, facts)
+    starts = np.array([note.start for note in line.notes], dtype=np.float64) * (cells / line.length)
+    ends = np.array([note.end for note in line.notes], dtype=np.float64) * (cells / line.length)
+    classes = np.array([note.pitch for note in line.notes]) % PITCH_CLASSES
+    fade = float(FADE_SECONDS / line.seconds) * cells
+    faded = np.minimum(ends + fade, np.append(starts[1:], cells + starts[0]))
+    window = np.fft.rfft(_window(cells, float(Fraction(facts.fft_size, facts.sample_rate) / line.seconds) * cells))
+    best = np.full(cells, _NOTHING)
+    pitches = np.full(cells, SILENCE, dtype=np.int64)
+    for pitch in np.unique(classes):
+        its = classes == pitch
+        covered = _covered(starts[its], ends[its], cells) + _FADE_WEIGHT * _covered(ends[its], faded[its], cells)
+        # Of two that weigh the same, the one that sounds at the moment leads.
+        weight = np.fft.irfft(np.fft.rfft(covered) * window, cells) + _EVEN * covered
+        stronger = weight > best
+        best[stronger] = weight[stronger]
+        pitches[stronger] = pitch
+    return pitches
+
+
+@dataclass(frozen=True, eq=False)
+class LoopedLine:
+    """A line, codec frame by codec frame, repeated after its exact length. Never changes; any thread.
+
+    A note that is over before another frame begins has the frame in which it begins, so that it is heard however short it is. Where
+    several share a frame in this way, the last one has it; where it is the only frame of the note before, the longer one of both.
+
+    Attributes:
+        line: the melody.
+        frame_rate: codec frames per second, exactly.
+    """
+
+    line: MelodyLine
+    frame_rate: Fraction
+
+    def at(self, frame: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Pitch classes (`SILENCE` where the line rests) and onsets, ``[count]`` each, from a frame on. Frame 0 begins with the
+        line; what is before it belongs to an earlier turn.
+        """
+        starts, ends, period, step = self._in_units
+        pitches = np.full(count, SILENCE, dtype=np.int64)
+        onsets = np.zeros(count, dtype=np.bool_)
+        for index in range(count):
+            now = (frame + index) * step % period
+            heard = bisect_right(starts, now) - 1
+            latest = bisect_left(starts, now + step) - 1
+            onsets[index] = latest >= 0 and starts[latest] >= now
+            if heard >= 0 and ends[heard] <= now:
+                heard = -1
+            over = latest if ends[latest] <= now + step else latest - 1
+            if over >= 0 and starts[over] > now:
+                only_frame = heard >= 0 and starts[heard] > now - step
+                if not (only_frame and ends[heard] - starts[heard] >= ends[over] - starts[over]):
+                    heard = over
+            if heard >= 0:
+                pitches[index] = self.line.notes[heard % len(self.line.notes)].pitch % PITCH_CLASSES
+        return pitches, onsets
+
+    def written(self, frames: int) -> Melody:
+        """The line's first ``frames`` frames, repeated or cut to that."""
+        return Melody(*self.at(0, frames))
+
+    @cached_property
+    def _in_units(self) -> tuple[list[int], list[int], int, int]:
+        """Starts and ends of the notes of two turns, a turn and a frame, in one unit of which all of them are whole multiples."""
+        step = self.line.rate / self.frame_rate
+        unit, period = step.denominator, self.line.length * step.denominator
+        starts = [note.start * unit for note in self.line.notes]
+        ends = [note.end * unit for note in self.line.notes]
+        starts += [start + period for start in starts]
+        ends += [end + period for end in ends]
+        return starts, ends, period, step.numerator
+
+
+def _cells(line: MelodyLine, facts: MelodyFacts) -> int:
+    """Enough for the line, and a number that a Fourier transform takes quickly."""
+    wanted = max(16, math.ceil(line.seconds * facts.rate * _CELLS_PER_FRAME))
+    power = 1 << (wanted - 1).bit_length()
+    return min(3 * power // 4 if 3 * power // 4 >= wanted else power, MAX_FRAMES)
+
+
+def _window(cells: int, width: float) -> NDArray[np.float64]:
+    """A Hann window of sum 1 around cell 0, wrapped as often as a line shorter than the window needs it; ``width`` in cells."""
+    half = math.ceil(width / 2)
+    offsets = np.arange(-half, half + 1)
+    hann = np.square(np.cos(np.pi * np.clip(offsets / width, -0.5, 0.5)))
+    wrapped = np.bincount(offsets % cells, weights=hann, minlength=cells)
+    return np.asarray(wrapped / hann.sum())
+
+
+def _covered(starts: NDArray[np.float64], ends: NDArray[np.float64], cells: int) -> NDArray[np.float64]:
+    """The share of each cell that spans cover, ``[cells]``; what is beyond the last cell goes on in the first."""
+    edges = np.concatenate((starts, ends))
+    whole = np.floor(edges).astype(np.int64)
+    part = edges - whole
+    signs = np.repeat((1.0, -1.0), len(starts))
+    room = 2 * cells + 2
+    slopes = np.bincount(whole, signs * (1 - part), room) + np.bincount(whole + 1, signs * part, room)
+    covered = np.cumsum(slopes)
+    return np.asarray(covered[:cells] + covered[cells : 2 * cells])
