@@ -285,6 +285,20 @@ def doctor(
         raise typer.Exit(1)
 
 
+# --- Models of one's own -------------------------------------------------------------------------------------------
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def train(context: typer.Context) -> None:
+    """Make a model of your own; see `train --help`."""
+    from daw_bridge.cli.train import become_training
+
+    become_training(context.args)
+
+
 # --- Shared --------------------------------------------------------------------------------------------------------
 
 

@@ -47,7 +47,7 @@ def write_counting(folder: Path, number: int, seeds: tuple[int, ...], rate: int 
 class Counting:
     """An encoder of made-up codes: the frame's number in the first codebook, the first sample in the second, 7 in the third."""
 
-    def __init__(self, on_piece: Callable[[int], object] = lambda count: None) -> None:
+    def __init__(self, on_piece: Callable[[int], object] = abs) -> None:
         self.pieces = 0
         self._on_piece = on_piece
 
@@ -491,3 +491,13 @@ def test_encoding_refuses_what_cannot_be(audio: Path, codes: Path, tmp_path: Pat
             refused(ErrorCode.OUT_OF_RANGE, name, lambda: encode(audio, tmp_path, Counting(), **{name: value}))  # noqa: B023
     (tmp_path / "file").touch()
     refused(ErrorCode.NOT_ALLOWED, "folder", lambda: encode(audio, tmp_path / "file" / "codes", Counting()))
+
+
+def test_several_workers_encode_to_the_same_codes(audio: Path, codes: Path, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    encode(audio, tmp_path, Counting(), workers=2, progress=seen.append)
+    assert contents(tmp_path) == contents(codes)
+    assert [one.shards for one in seen] == [1, 2, 3]
+    assert seen[-1].hours == pytest.approx(Split(audio).seconds / 3600, rel=1e-3)
+    refused(ErrorCode.MALFORMED, "codes", lambda: encode(audio, tmp_path / "other", Fixed(abs), workers=2))
+    refused(ErrorCode.OUT_OF_RANGE, "workers", lambda: encode(audio, tmp_path, Counting(), workers=0))

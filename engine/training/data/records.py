@@ -42,6 +42,9 @@ class PieceRecord(msgspec.Struct, frozen=True):
     Attributes:
         offset: of the piece in its shard, in samples or frames.
         length: in samples or frames.
+        bpm_numerator: of the tempo; 0 where it is not known, as of a recording.
+        mode: of the scale; "" where the key is not known.
+        metre_name: "" where beats and bars are not known.
         sections: label, first bar and bars of each part of the form.
         instruments: by role.
     """

@@ -153,7 +153,7 @@ class CropPlaces:
             room = record.length - length
             if room < 0:
                 continue
-            if alignment is Alignment.ANY:
+            if alignment is Alignment.ANY or not record.metre_name:  # nobody knows the bars of a recording
                 pieces.append(piece)
                 starts.append(0)
                 counts.append(room + 1)
