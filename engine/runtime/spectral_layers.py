@@ -28,9 +28,11 @@ class Overlap(Window):
 
     Attributes:
         pieces: how many have been added, counted up to the number that overlap.
+        place: the next piece's, in the period of the drawn phases.
     """
 
     pieces: int
+    place: int = 0
 
 
 class Normalised(Layer[Window]):
@@ -90,6 +92,8 @@ class Synthesis(Layer[Overlap]):
         self.norm = _affine(decoder.norm, like)
         self.head = [value.detach().to(like, copy=True) for value in (decoder.head.weight, decoder.head.bias)]
         self.taper = decoder.taper.to(like.device, copy=True)
+        noise = decoder.noise(self.config.noise_period)
+        self.noise = None if noise is None else noise.detach().to(like.device, copy=True)
         self.rate = self.config.hop_length
         self.delay = self.config.margin // 2
         self.width = len(self.head[1])
@@ -114,7 +118,7 @@ class Synthesis(Layer[Overlap]):
 
     def _add(self, rows: Tensor, state: Overlap) -> Tensor:
         values = F.linear(_norm(rows, self.norm), *self.head).float()
-        pieces = synthesis(values, self.config, self.taper)
+        pieces = synthesis(values, self.config, self.taper, self._draw(values.shape[1], state))
         count, margin, distance = pieces.shape[1], self.config.margin, self.config.distance
         summed = add_up(pieces, self.config)
         assert state.rows is not None
@@ -129,6 +133,15 @@ class Synthesis(Layer[Overlap]):
         audio = (final / weight)[:, state.skip :] if state.skip else final / weight
         state.skip = max(0, state.skip - count * distance)
         return audio
+
+    def _draw(self, frames: int, state: Overlap) -> Tensor | None:
+        """The drawn phases of the next frames."""
+        if self.noise is None:
+            return None
+        count, period = frames * self.config.subframes, self.config.noise_period
+        places = torch.arange(state.place, state.place + count, device=self.noise.device) % period
+        state.place = (state.place + count) % period
+        return self.noise[places]
 
     def _end(self, state: Overlap) -> Tensor:
         """The samples that waited for pieces that never come, up to the end of the last codec frame."""

@@ -7,7 +7,11 @@ The idea of a decoder that stays at the frame rate and predicts magnitude and ph
 arXiv:2306.00814), its blocks are ConvNeXt (Liu et al. 2022, arXiv:2201.03545), the residual quantiser is EnCodec's
 (Défossez et al. 2022, arXiv:2210.13438). New here: several spectra per codec frame, so that an attack is not smeared
 over a frame; causal convolutions with a fixed look-ahead at the entry; power-compressed complex spectra as the encoder's input, so
-that it sees phase, without which no decoder can place the cycles of a steady tone.
+that it sees phase, without which no decoder can place the cycles of a steady tone; and drawn phases where codes say nothing
+about them. A network that cannot know the phases of a bin settles for the same one always, and when all the bins of a cymbal do
+that, each spectrum becomes a click. So every bin has a pointer of a length that is learnt and a direction that is drawn, and the
+network's own pointer, never longer than 1, is added to it: where the drawn one is short, the network's direction counts, where it
+is long, the sound is noise.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,6 +34,10 @@ _LOG_RANGE = (-12.0, 7.0)
 """Bounds of a predicted log magnitude. Below them is silence; above them an untrained network would overflow."""
 _COMPRESSION = 0.3
 _MEL_FLOOR = 1e-5
+_NOISE_SEED = 20261121
+_TONAL_HZ, _NOISY_HZ = 1500.0, 3000.0
+_TONAL_LEVEL, _NOISY_LEVEL = 0.05, 4.0
+"""How long the drawn pointers are before training, below and above these frequencies."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,7 @@ class SpectralConfig:
         decoder_layers: its blocks.
         decoder_expansion: as in the encoder.
         decoder_lookahead: frames that the decoder waits for before it makes a frame's spectra.
+        noise_period: spectra after which the drawn phases repeat; 0: none are drawn.
     """
 
     sample_rate: int = 32_000
@@ -72,9 +82,10 @@ class SpectralConfig:
     decoder_layers: int = 6
     decoder_expansion: int = 4
     decoder_lookahead: int = 1
+    noise_period: int = 512
 
     def __post_init__(self) -> None:
-        zero_allowed = {"encoder_lookahead", "decoder_lookahead", "encoder_layers", "decoder_layers"}
+        zero_allowed = {"encoder_lookahead", "decoder_lookahead", "encoder_layers", "decoder_layers", "noise_period"}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, int) or value < (field.name not in zero_allowed):
@@ -208,6 +219,7 @@ class SpectralDecoder(nn.Module):
     """
 
     taper: Tensor
+    directions: Tensor
 
     def __init__(self, config: SpectralConfig) -> None:
         super().__init__()
@@ -219,13 +231,24 @@ class SpectralDecoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, config.subframes * 3 * config.bins)
         self.apply(_initialise)
+        if config.noise_period:
+            self.register_buffer("directions", drawn_directions(config), persistent=False)
+            self.noise_level = nn.Parameter(first_noise_level(config))
 
     def forward(self, latents: Tensor) -> Tensor:
         rows = self.entry(latents.transpose(1, 2))
         for block in self.blocks:
             rows = block(rows)
-        pieces = synthesis(self.head(self.norm(rows)).float(), self.config, self.taper)
+        values = self.head(self.norm(rows)).float()
+        pieces = synthesis(values, self.config, self.taper, self.noise(values.shape[1] * self.config.subframes))
         return overlap_add(pieces, self.config, self.taper)[:, None]
+
+    def noise(self, count: int) -> Tensor | None:
+        """The drawn pointers ``[count, 2, bins]`` of a stream's first spectra; None when there are none."""
+        if not self.config.noise_period:
+            return None
+        places = torch.arange(count, device=self.directions.device) % self.config.noise_period
+        return self.directions[places] * self.noise_level
 
 
 class Codebook(nn.Module):
@@ -275,18 +298,40 @@ def spectra_of(audio: Tensor, config: SpectralConfig, taper: Tensor) -> Tensor:
     return spectra * (4 / config.window)
 
 
-def synthesis(values: Tensor, config: SpectralConfig, taper: Tensor) -> Tensor:
+def synthesis(values: Tensor, config: SpectralConfig, taper: Tensor, noise: Tensor | None = None) -> Tensor:
     """Predicted values ``[batch, frames, subframes * 3 * bins]`` to windowed pieces ``[batch, spectra, window]``.
 
-    Per bin: log magnitude, and a vector whose direction is the phase. A direction has no seam at ±π, an angle has.
+    Per bin: log magnitude, and a vector whose direction is the phase. A direction has no seam at ±π, an angle has. With ``noise``
+    ``[spectra, 2, bins]``, the vectors are brought to lengths below 1, and these are added.
     """
     values = values.view(values.shape[0], -1, 3, config.bins)
     magnitude = values[:, :, 0].clamp(*_LOG_RANGE).exp()
-    real, imaginary = values[:, :, 1], values[:, :, 2]
+    pointers = values[:, :, 1:]
+    if noise is not None:
+        pointers = pointers * (1 + pointers.square().sum(2, keepdim=True)).rsqrt() + noise
+    real, imaginary = pointers[:, :, 0], pointers[:, :, 1]
     scaled = magnitude * (real.square() + imaginary.square() + 1e-6).rsqrt()
     spectrum = torch.complex(scaled * real, scaled * imaginary)
     pieces: Tensor = torch.fft.irfft(spectrum, n=config.window)
     return pieces * taper
+
+
+def drawn_directions(config: SpectralConfig) -> Tensor:
+    """Unit vectors ``[noise_period, 2, bins]``, one for each spectrum and bin: the same on every machine."""
+    # The raw numbers of a bit generator are the ones that numpy promises never to change.
+    raw = np.random.PCG64(_NOISE_SEED).random_raw(config.noise_period * config.bins)
+    turns = torch.from_numpy((raw >> np.uint64(40)).astype(np.float64) / (1 << 24)).view(
+        config.noise_period, config.bins
+    )
+    angles = 2 * math.pi * turns
+    return torch.stack((angles.cos(), angles.sin()), 1).float()
+
+
+def first_noise_level(config: SpectralConfig) -> Tensor:
+    """Lengths ``[bins]`` of the drawn vectors before training: short where there are tones, longer above."""
+    hertz = torch.arange(config.bins) * (config.sample_rate / config.window)
+    way = ((hertz - _TONAL_HZ) / (_NOISY_HZ - _TONAL_HZ)).clamp(0, 1)
+    return _TONAL_LEVEL + (_NOISY_LEVEL - _TONAL_LEVEL) * way
 
 
 def overlap_add(pieces: Tensor, config: SpectralConfig, taper: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ SECTION = "daw_bridge"
 MOST_BYTES = 40_000_000
 """A larger model is not shipped inside the package."""
 
+_COLUMNS = ("value", "ceiling", "through_codec", "control")
 _TOKENIZER_FILES = (TOKENIZER_FILE, "tokenizer_config.json")
 
 
@@ -189,16 +190,27 @@ def _evaluation_parts(evaluation: Mapping[str, Any]) -> list[str]:
         parts.append(f"## Gates\n\n{_table(('gate', 'reached', 'wanted', 'met'), rows)}")
     metrics = evaluation.get("metrics")
     if isinstance(metrics, Mapping) and metrics:
-        pairs = [(name, _shown(value)) for name, value in _flat(metrics)]
-        parts.append(f"## Evaluation\n\n{_table(('metric', 'value'), pairs)}")
+        measured = [(name, *(_shown(metric.get(column)) for column in _COLUMNS)) for name, metric in _measured(metrics)]
+        heads = ("metric", *(column.replace("_", " ") for column in _COLUMNS))
+        parts.append(f"## Evaluation\n\n{_table(heads, measured)}\n\n{_legend(evaluation.get('about'))}".rstrip())
     return parts
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
+def _measured(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Mapping[str, Any]]]:
+    """Everything in a report that has a single number as its value."""
+    rows: list[tuple[str, Mapping[str, Any]]] = []
     for name, value in values.items():
-        rows += _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(f"{prefix}{name}", value)]
+        if isinstance(value, Mapping):
+            if isinstance(value.get("value"), int | float):
+                rows.append((f"{prefix}{name}", value))
+            else:
+                rows += _measured(value, f"{prefix}{name}.")
     return rows
+
+
+def _legend(about: Any) -> str:
+    """What the columns and numbers mean, as the report says it."""
+    return "\n".join(f"- {name}: {text}" for name, text in about.items()) if isinstance(about, Mapping) else ""
 
 
 def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -193,7 +193,9 @@ def _read(name: str, text: str, held: Any) -> Any:
 
 _POCKET = Recipe(
     "pocket",
-    codec=CodecTraining(reconstruction_steps=400, quantised_steps=4300, log_every=100),
+    codec=CodecTraining(
+        reconstruction_steps=400, quantised_steps=4300, decoder_steps=700, refinement_steps=1200, log_every=100
+    ),
     lm=LMTraining(steps=6000),
 )
 

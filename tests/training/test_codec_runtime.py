@@ -25,6 +25,7 @@ from engine.runtime.spectral_codec import (
 from engine.runtime.spectral_network import (
     SpectralConfig,
     SpectralNetwork,
+    drawn_directions,
     mel_filters,
     overlap_add,
     spectra_of,
@@ -39,7 +40,11 @@ CONFIGS: dict[str, SpectralConfig] = {
         **TINY, codebook_size=32, hop_length=320, subframes=1, window=1280, decoder_lookahead=2
     ),
     "long_overlap": SpectralConfig(**TINY, codebook_size=32, hop_length=160, subframes=2, window=640, kernel_size=3),
+    "no_drawn_phases": SpectralConfig(**TINY, codebook_size=32, noise_period=0),
+    "short_period": SpectralConfig(**TINY, codebook_size=32, noise_period=7),
 }
+DRAWN = [[-0.6515072, -0.7586424], [-0.9714345, -0.2373078], [0.9443579, -0.3289197]]
+"""Of spectra 0, 1 and 511, in bins 0, 7 and 640."""
 
 
 @cache
@@ -87,6 +92,30 @@ def test_stream_equals_whole_clip(name: str, frames: int) -> None:
         assert audio.shape == (1, frames * codec(name).hop_length)
         assert stream.samples_done == audio.shape[1]
         assert (audio - expected).abs().max() < 1e-5
+
+
+def test_drawn_phases_are_the_same_everywhere() -> None:
+    """Their values are part of the format: on another machine, or with another torch, a take must not sound different."""
+    directions = drawn_directions(SpectralConfig())
+    assert directions.shape == (512, 2, 641)
+    assert torch.allclose(directions.square().sum(1), torch.ones(512, 641), atol=1e-6)
+    expected = torch.tensor(DRAWN)
+    assert torch.allclose(directions[[0, 1, 511], :, [0, 7, 640]], expected, atol=1e-6)
+
+
+def test_a_network_without_an_idea_of_phases_makes_noise_and_no_clicks() -> None:
+    """All phases alike is what a decoder does where codes say nothing about them."""
+
+    def crest(config: SpectralConfig) -> float:
+        made = SpectralNetwork(config).decoder
+        with torch.no_grad():
+            made.head.weight.zero_()
+            made.head.bias.view(config.subframes, 3, config.bins)[:, 1] = 0.5
+            audio = made(torch.zeros(1, config.codebook_dim, 40))[0, 0]
+        return float(audio.abs().max() / audio.square().mean().sqrt())
+
+    assert crest(CONFIGS["no_drawn_phases"]) > 12
+    assert crest(CONFIGS["shipped_layout"]) < 6
 
 
 @settings(max_examples=25, deadline=None)

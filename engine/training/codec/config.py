@@ -86,8 +86,8 @@ class CodecTraining:
     decoder_waveform_weight: float = _option(0.5, "share of the waveform loss afterwards")
     decoder_mel_weight: float = _option(1.0, "share of the multi-scale mel loss afterwards")
     decoder_log_mel_weight: float = _option(2.0, "share of the log mel distance afterwards")
-    adversarial_weight: float = _option(0.2, "share of the adversarial loss")
-    feature_weight: float = _option(0.2, "share of the feature matching loss")
+    adversarial_weight: float = _option(0.4, "share of the adversarial loss")
+    feature_weight: float = _option(0.3, "share of the feature matching loss")
     adversarial_ramp: int = _option(300, "steps of a stage until the two have their whole shares")
     commitment_weight: float = _option(0.05, "of the latents' distance to their codebook entries")
 
