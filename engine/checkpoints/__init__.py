@@ -50,4 +50,4 @@ def load_model(
     section = OwnSection.read(config)
     if section.codec is not None:
         return own_layout.load_folder(folder, config, section, source.name, chosen, precision)
-    return transformers_layout.load_folder(folder, section, source.name, chosen, precision)
+    return transformers_layout.load_folder(folder, config, section, source.name, chosen, precision)

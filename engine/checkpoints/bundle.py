@@ -13,6 +13,7 @@ from protocols.messages import ModelStatus
 if TYPE_CHECKING:
     import torch
 
+    from engine.conditioning.melody import MelodyFacts
     from engine.conditioning.text import TextConditioner
     from engine.runtime.codec import Codec
     from engine.runtime.lm import MusicgenLM
@@ -38,6 +39,7 @@ class ModelBundle:
         codec: its codec, ready to encode and to stream.
         text: the text encoder, in single precision.
         score: whether the LM hears a score; see `engine.conditioning.score`.
+        melody: what the LM expects of a melody that it hears before the codes; None: it hears none.
         sample_rate: Hz.
         channels: 1 or 2.
         num_codebooks: per frame; for stereo left and right interleaved.
@@ -59,6 +61,7 @@ class ModelBundle:
     codec: Codec
     text: TextConditioner
     score: bool
+    melody: MelodyFacts | None
     sample_rate: int
     channels: int
     num_codebooks: int

@@ -93,6 +93,7 @@ def _lm_parameters(decoder: dict[str, Any]) -> int:
 
 
 def _musicgen(size: str, lm_parameters: int, *, channels: int = 1) -> CatalogueEntry:
+    heard = "text and melody" if "melody" in size else "text"
     return CatalogueEntry(
         name=f"musicgen-{size}",
         hub_id=f"facebook/musicgen-{size}",
@@ -100,7 +101,7 @@ def _musicgen(size: str, lm_parameters: int, *, channels: int = 1) -> CatalogueE
         lm_parameters=lm_parameters,
         channels=channels,
         status="trained",
-        about=f"MusicGen {size.replace('-', ' ')}, 32 kHz {'stereo' if channels == 2 else 'mono'}, text",
+        about=f"MusicGen {size.replace('-', ' ')}, 32 kHz {'stereo' if channels == 2 else 'mono'}, {heard}",
     )
 
 
@@ -114,6 +115,10 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         _musicgen("stereo-small", 420_000_000, channels=2),
         _musicgen("stereo-medium", 1_840_000_000, channels=2),
         _musicgen("stereo-large", 3_260_000_000, channels=2),
+        _musicgen("melody", 1_390_000_000),
+        _musicgen("melody-large", 2_450_000_000),
+        _musicgen("stereo-melody", 1_410_000_000, channels=2),
+        _musicgen("stereo-melody-large", 2_490_000_000, channels=2),
     )
 }
 

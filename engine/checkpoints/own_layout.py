@@ -18,7 +18,6 @@ Weights are taken from the file by their names; no model of transformers' stands
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from engine.checkpoints.bundle import ModelBundle, fingerprint_of, window_in_fra
 from engine.checkpoints.parts import (
     DECODER,
     PROJECTION,
+    check_counts,
     check_decoder,
     fill_lm,
     find_tokenizer,
@@ -42,7 +42,7 @@ from engine.checkpoints.parts import (
     quiet_transformers,
     refuse_unless,
 )
-from engine.checkpoints.section import CONFIG_FILE, SECTION, OwnSection
+from engine.checkpoints.section import CONFIG_FILE, MUSICGEN, SECTION, OwnSection
 from engine.checkpoints.torchaudio_guard import ensure_torchaudio
 from engine.conditioning.score import FEATURES, FORM
 from engine.conditioning.text import TextConditioner
@@ -74,6 +74,7 @@ def load_folder(
     Raises:
         RequestError: a missing or damaged file, or parts that do not fit each other; the text names the file or the key.
     """
+    refuse_unless({"model_type": (config.get("model_type"), MUSICGEN)})
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():
         raise RequestError(ErrorCode.NOT_FOUND, "model", str(folder), f"a folder with {WEIGHTS_FILE}")
@@ -104,6 +105,7 @@ def load_folder(
         codec=codec,
         text=TextConditioner(tokenizer, encoder, device),
         score=bool(features),
+        melody=None,
         sample_rate=codec.sample_rate,
         channels=codec.channels,
         num_codebooks=lm.config.num_codebooks,
@@ -159,21 +161,11 @@ def _configs(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[An
             raise RequestError(ErrorCode.MALFORMED, key, None, f"a config that loads: {reason}") from error
     decoder, text = made
     # What the weights tell is not believed a second time: a wrong size would be met as a want of memory, or not at all.
+    check_counts(decoder, text, state)
     for key, value, found in (
-        (
-            "decoder.num_codebooks",
-            decoder.num_codebooks,
-            _count(state, rf"{re.escape(DECODER)}\.embed_tokens\.(\d+)\."),
-        ),
-        (
-            "decoder.num_hidden_layers",
-            decoder.num_hidden_layers,
-            _count(state, rf"{re.escape(DECODER)}\.layers\.(\d+)\."),
-        ),
         ("decoder.vocab_size", decoder.vocab_size, _rows(state, "decoder.lm_heads.0.weight", 0)),
         ("decoder.hidden_size", decoder.hidden_size, _rows(state, "decoder.lm_heads.0.weight", 1)),
         ("decoder.ffn_dim", decoder.ffn_dim, _rows(state, f"{DECODER}.layers.0.fc1.weight", 0)),
-        ("text_encoder.num_layers", text.num_layers, _count(state, rf"{_TEXT}encoder\.block\.(\d+)\.")),
         ("text_encoder.d_model", text.d_model, _rows(state, f"{_TEXT}shared.weight", 1)),
     ):
         if found is not None and value != found:
@@ -187,10 +179,6 @@ def _configs(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[An
         raise RequestError(ErrorCode.UNSUPPORTED, "decoder.max_position_embeddings", positions, allowed)
     check_decoder(decoder, text)
     return decoder, text
-
-
-def _count(state: Mapping[str, Tensor], pattern: str) -> int:
-    return len({match[1] for name in state if (match := re.match(pattern, name))})
 
 
 def _rows(state: Mapping[str, Tensor], name: str, dim: int) -> int | None:

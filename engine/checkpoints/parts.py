@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.conditioning.text import MAX_TOKENS
 from engine.runtime.lm import LMConfig, MusicgenLM
 from engine.runtime.patterns import DelayPattern
 from protocols.errors import ErrorCode, RequestError
 
 PROJECTION = "enc_to_dec_proj"
 """Name of the layer that brings the text to the decoder's width."""
+CHROMA_PROJECTION = "audio_enc_to_dec_proj"
+"""Name of the layer that brings a melody model's chroma to the decoder's width."""
 DECODER = "decoder.model.decoder"
 
 _TOKENIZERS = ("tokenizer.json", "spiece.model")
-_NORMS = {"self_norm": "self_attn_layer_norm", "cross_norm": "encoder_attn_layer_norm", "ff_norm": "final_layer_norm"}
+_NORMS = {"self_norm": "self_attn_layer_norm", "ff_norm": "final_layer_norm"}
+_CROSS_NORM = {"cross_norm": "encoder_attn_layer_norm"}
 
 
 @contextmanager
@@ -53,7 +57,7 @@ def check_decoder(decoder: Any, text: Any) -> None:
     """Refuse a decoder that the runtime would compute wrongly, and a text encoder that is not a T5.
 
     Args:
-        decoder: transformers' ``MusicgenDecoderConfig``.
+        decoder: transformers' ``MusicgenDecoderConfig`` or ``MusicgenMelodyDecoderConfig``.
         text: its text encoder's config.
 
     Raises:
@@ -64,7 +68,7 @@ def check_decoder(decoder: Any, text: Any) -> None:
             "text_encoder.model_type": (text.model_type, "t5"),
             "decoder.activation_function": (decoder.activation_function, "gelu"),
             "decoder.scale_embedding": (decoder.scale_embedding, False),
-            "decoder.cross_attention_hidden_size": (decoder.cross_attention_hidden_size, None),
+            "decoder.cross_attention_hidden_size": (getattr(decoder, "cross_attention_hidden_size", None), None),
             "decoder.num_codebooks": (
                 decoder.num_codebooks,
                 decoder.num_codebooks // decoder.audio_channels * decoder.audio_channels,
@@ -74,6 +78,23 @@ def check_decoder(decoder: Any, text: Any) -> None:
     )
 
 
+def check_counts(decoder: Any, text: Any, names: Iterable[str]) -> None:
+    """Refuse configs that count other layers, codebooks or blocks than there are among the weights with these names.
+
+    Raises:
+        RequestError: ``malformed``; names the key.
+    """
+    names = list(names)
+    for key, value, numbered in (
+        ("decoder.num_codebooks", decoder.num_codebooks, f"{DECODER}.embed_tokens."),
+        ("decoder.num_hidden_layers", decoder.num_hidden_layers, f"{DECODER}.layers."),
+        ("text_encoder.num_layers", text.num_layers, "text_encoder.encoder.block."),
+    ):
+        found = len({name.removeprefix(numbered).split(".")[0] for name in names if name.startswith(numbered)})
+        if value != found:
+            raise RequestError(ErrorCode.MALFORMED, key, value, f"{found}, as the weights have")
+
+
 def refuse_unless(wanted: dict[str, tuple[object, object]]) -> None:
     """Raise ``unsupported`` for the first key whose value is not the expected one beside it."""
     for key, (value, expected) in wanted.items():
@@ -81,8 +102,13 @@ def refuse_unless(wanted: dict[str, tuple[object, object]]) -> None:
             raise RequestError(ErrorCode.UNSUPPORTED, key, "null" if value is None else value, str(expected))
 
 
-def lm_config(decoder: Any, text: Any, *, projection: bool, score_features: int = 0) -> LMConfig:
-    """The shape of our LM for these configs of transformers."""
+def lm_config(
+    decoder: Any, text: Any, *, projection: bool, score_features: int = 0, chroma_frames: int = 0
+) -> LMConfig:
+    """The shape of our LM for these configs of transformers.
+
+    A text that stands in a prefix has room beside the checkpoint's positions: these are computed, and both references count on.
+    """
     return LMConfig(
         dim=decoder.hidden_size,
         layers=decoder.num_hidden_layers,
@@ -92,7 +118,8 @@ def lm_config(decoder: Any, text: Any, *, projection: bool, score_features: int 
         card=decoder.vocab_size,
         text_dim=text.hidden_size,
         text_projection=projection,
-        max_positions=decoder.max_position_embeddings,
+        max_positions=decoder.max_position_embeddings + (MAX_TOKENS if chroma_frames else 0),
+        chroma_frames=chroma_frames,
         score_features=score_features,
     )
 
@@ -126,6 +153,8 @@ def weight_sources(config: LMConfig) -> dict[str, list[str]]:
     }
     if config.text_projection:
         sources |= {"text_weight": [f"{PROJECTION}.weight"], "text_bias": [f"{PROJECTION}.bias"]}
+    if config.chroma_frames:
+        sources |= {"chroma_weight": [f"{CHROMA_PROJECTION}.weight"], "chroma_bias": [f"{CHROMA_PROJECTION}.bias"]}
     if config.score_features:
         sources |= {"score_weight": ["score.weight"]}
     for index in range(config.layers):
@@ -133,13 +162,17 @@ def weight_sources(config: LMConfig) -> dict[str, list[str]]:
         sources |= {
             f"{ours}.self_qkv.weight": [f"{theirs}.self_attn.{part}_proj.weight" for part in "qkv"],
             f"{ours}.self_out.weight": [f"{theirs}.self_attn.out_proj.weight"],
-            f"{ours}.cross_q.weight": [f"{theirs}.encoder_attn.q_proj.weight"],
-            f"{ours}.cross_kv.weight": [f"{theirs}.encoder_attn.{part}_proj.weight" for part in "kv"],
-            f"{ours}.cross_out.weight": [f"{theirs}.encoder_attn.out_proj.weight"],
             f"{ours}.ff_in.weight": [f"{theirs}.fc1.weight"],
             f"{ours}.ff_out.weight": [f"{theirs}.fc2.weight"],
         }
-        for norm, their_norm in _NORMS.items():
+        if config.cross_attention:
+            sources |= {
+                f"{ours}.cross_q.weight": [f"{theirs}.encoder_attn.q_proj.weight"],
+                f"{ours}.cross_kv.weight": [f"{theirs}.encoder_attn.{part}_proj.weight" for part in "kv"],
+                f"{ours}.cross_out.weight": [f"{theirs}.encoder_attn.out_proj.weight"],
+            }
+        norms = _NORMS | _CROSS_NORM if config.cross_attention else _NORMS
+        for norm, their_norm in norms.items():
             for part in ("weight", "bias"):
                 sources[f"{ours}.{norm}.{part}"] = [f"{theirs}.{their_norm}.{part}"]
     return sources

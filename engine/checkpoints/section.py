@@ -16,6 +16,8 @@ from protocols.messages import ModelStatus
 SECTION = "daw_bridge"
 """The key of config.json under which a checkpoint says what transformers has no words for; see `OwnSection`."""
 CONFIG_FILE = "config.json"
+MUSICGEN, MUSICGEN_MELODY = "musicgen", "musicgen_melody"
+"""What transformers calls the models that this engine runs, under ``model_type``."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         reason = f"a folder whose config.json is readable JSON: {error}"
         raise RequestError(ErrorCode.MALFORMED, "model", str(folder), reason) from error
     kind = config.get("model_type") if isinstance(config, dict) else None
-    if not isinstance(config, dict) or kind != "musicgen":
-        raise RequestError(
-            ErrorCode.UNSUPPORTED, "model_type", kind or "none", f"musicgen, in the config.json of {folder.name}"
-        )
+    if not isinstance(config, dict) or kind not in (MUSICGEN, MUSICGEN_MELODY):
+        allowed = f"{MUSICGEN} or {MUSICGEN_MELODY}, in the config.json of {folder.name}"
+        raise RequestError(ErrorCode.UNSUPPORTED, "model_type", kind or "none", allowed)
     return config

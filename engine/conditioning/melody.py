@@ -33,6 +33,7 @@ MAX_FRAMES = 1 << 20
 _A0_HZ = 27.5
 _CENTRE_OCTAVE, _OCTAVE_WIDTH = 5.0, 2.0
 _LEAST_PEAK = 1e-6
+_FRAMES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,11 @@ class AudioMelody:
         if latest is not None and latest[0] == frame:
             return latest[1]
         facts = self._facts
-        first = (frame - self._origin) * facts.sample_rate / facts.frame_rate // 1
-        heard = self._sound[(torch.arange(facts.window_samples) + first % len(self._sound)) % len(self._sound)]
+        first = int((frame - self._origin) * facts.sample_rate / facts.frame_rate // 1) % len(self._sound)
+        heard = self._sound[first : first + facts.window_samples]
+        if (missing := facts.window_samples - len(heard)) > 0:
+            turns = self._sound[:missing].repeat(-(-missing // len(self._sound)))
+            heard = torch.cat((heard, turns[:missing]))
         bins = chroma(heard, facts).argmax(dim=1)
         bins = bins.repeat(-(-facts.frames // len(bins)))[: facts.frames]
         self._latest = (frame, bins)
@@ -193,10 +197,17 @@ def chroma(sound: Tensor, facts: MelodyFacts) -> Tensor:
     if (missing := size - len(sound)) > 0:
         sound = F.pad(sound, (missing // 2, missing - missing // 2))
     window, filters = _hann(size), _filters(facts.sample_rate, size)
-    spectrum = torch.stft(sound, size, facts.hop_length, window=window, center=True, return_complex=True)
-    power = (spectrum / window.square().sum().sqrt()).abs().square()
-    strengths = torch.einsum("cf,ft->ct", filters, power)
-    return F.normalize(strengths, p=float("inf"), dim=0, eps=_LEAST_PEAK).T
+    norm = window.square().sum().sqrt()
+    hop, frames = facts.hop_length, 1 + len(sound) // facts.hop_length
+    mirrored = F.pad(sound[None, None], (size // 2, size // 2), mode="reflect")[0, 0]
+    strengths = torch.empty(frames, PITCH_CLASSES)
+    for first in range(0, frames, _FRAMES_AT_ONCE):
+        end = min(first + _FRAMES_AT_ONCE, frames)
+        heard = mirrored[first * hop : (end - 1) * hop + size]
+        spectrum = torch.stft(heard, size, hop, window=window, center=False, return_complex=True)
+        power = spectrum.div_(norm).abs().square_()
+        strengths[first:end] = torch.einsum("cf,ft->ct", filters, power).T
+    return F.normalize(strengths, p=float("inf"), dim=1, eps=_LEAST_PEAK)
 
 
 @cache
@@ -233,12 +244,12 @@ def _checked_pitches(pitches: Tensor | NDArray[Any] | Sequence[int]) -> Tensor:
         values = torch.as_tensor(pitches).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         raise RequestError(ErrorCode.BAD_TYPE, "melody", pitches, "whole numbers") from error
+    if not values.numel():
+        raise RequestError(ErrorCode.EMPTY, "melody", "no frames", "one frame or more")
     if values.dim() != 1 or values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
         raise RequestError(
             ErrorCode.BAD_TYPE, "melody", f"{values.dtype} {list(values.shape)}", "a row of whole numbers"
         )
-    if not len(values):
-        raise RequestError(ErrorCode.EMPTY, "melody", "no frames", "one frame or more")
     if len(values) > MAX_FRAMES:
         raise RequestError(ErrorCode.TOO_LONG, "melody", f"{len(values)} frames", f"up to {MAX_FRAMES}")
     values = values.to(torch.long)

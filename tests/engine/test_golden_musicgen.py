@@ -2,84 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from engine.checkpoints import ModelBundle, load_model
-from engine.runtime.lm import Condition
 from engine.runtime.patterns import DelayPattern
-from engine.runtime.sampler import FrameSampler
-from engine.runtime.sampling import SamplingSettings
-from tests.support.audiocraft_golden import convert
+from tests.support.audiocraft_golden import FRAMES, Golden
 
-FRAMES = 60
 PROMPT_FRAMES = 20
 
 
-class Golden:
-    """One recorded model, the data recorded from it, and its conditions."""
-
-    def __init__(self, golden: Path, model: str, folder: Path) -> None:
-        self.bundle: ModelBundle = load_model(str(convert(golden, model, folder)), device="cpu")
-        self.facts: dict[str, Any] = json.loads((golden / f"{model}.json").read_text())
-        with np.load(golden / f"{model}.npz") as arrays:
-            self._arrays = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        self.null = self.bundle.lm.condition(None)
-        self.first, self.second = (self.condition(text) for text in self.facts["texts"][:2])
-        # AudioCraft's batches have no mask: the shorter text also looks at the projected padding, which is zeros.
-        padding = self.first.length - self.second.length
-        self.second_padded = Condition(F.pad(self.second.keys_values, (0, 0, 0, padding)))
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._arrays[name]
-
-    def condition(self, text: str | None) -> Condition:
-        encoded = self.bundle.text.encode(text)
-        return self.bundle.lm.condition(encoded.hidden, encoded.mask)
-
-    def generate(
-        self,
-        conditions: list[Condition],
-        frames: int = FRAMES,
-        prompt: Tensor | None = None,
-        seed: int = 7,
-        stride: int | None = None,
-        **settings: Any,
-    ) -> Tensor:
-        sampler = FrameSampler(
-            self.bundle.lm,
-            conditions,
-            SamplingSettings(**({"temperature": 0.0} | settings)),
-            total_frames=frames,
-            prompt=prompt,
-            window_frames=self.bundle.window_frames,
-            stride_frames=self.bundle.stride_frames if stride is None else stride,
-            seed=seed,
-            prefill_chunk=16,
-        )
-        made = [] if prompt is None else [prompt]
-        while not sampler.done:
-            if (completed := sampler.advance()) is not None:
-                made.append(completed)
-        return torch.cat(made, dim=2)
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """``[batch, codebooks, frames]`` to ``[batch, channels, samples]``."""
-        return torch.stack([self.bundle.codec.decode(row) for row in codes])
-
-    def encode(self, audio: Tensor) -> Tensor:
-        """``[batch, channels, samples]`` to ``[batch, codebooks, frames]``."""
-        return torch.stack([self.bundle.codec.encode(row) for row in audio])
-
-
-@pytest.fixture(scope="module", params=["musicgen", "stereo"])
+@pytest.fixture(scope="module", params=["musicgen", "stereo", "melody"])
 def golden(request: pytest.FixtureRequest, golden_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Golden:
     return Golden(golden_dir, request.param, tmp_path_factory.mktemp(request.param))
 

@@ -25,27 +25,47 @@ def write_tiny_checkpoint(
     channels: int = 1,
     card: int = 64,
     max_positions: int = 256,
+    chroma_length: int = 0,
     seed: int = 1,
     max_shard_size: str = "1GB",
 ) -> Path:
-    """Write a ``MusicgenForConditionalGeneration`` whose logits differ enough for greedy choices to be clear."""
+    """Write a ``MusicgenForConditionalGeneration`` whose logits differ enough for greedy choices to be clear.
+
+    With a ``chroma_length`` it is a ``MusicgenMelodyForConditionalGeneration``, with the settings of its feature extractor.
+    """
     ensure_torchaudio()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build_model(dim, text_dim, layers, heads, codebooks, channels, card, max_positions)
+        model = build_model(dim, text_dim, layers, heads, codebooks, channels, card, max_positions, chroma_length)
+    if chroma_length:
+        from transformers import MusicgenMelodyFeatureExtractor
+
+        extractor: Any = MusicgenMelodyFeatureExtractor
+        extractor().save_pretrained(folder)
     model.save_pretrained(folder, max_shard_size=max_shard_size)
     build_tokenizer().save_pretrained(folder)
     return folder
 
 
 def build_model(
-    dim: int, text_dim: int, layers: int, heads: int, codebooks: int, channels: int, card: int, max_positions: int
+    dim: int,
+    text_dim: int,
+    layers: int,
+    heads: int,
+    codebooks: int,
+    channels: int,
+    card: int,
+    max_positions: int,
+    chroma_length: int = 0,
 ) -> Any:
     from transformers import (
         EncodecConfig,
         MusicgenConfig,
         MusicgenDecoderConfig,
         MusicgenForConditionalGeneration,
+        MusicgenMelodyConfig,
+        MusicgenMelodyDecoderConfig,
+        MusicgenMelodyForConditionalGeneration,
         T5Config,
     )
 
@@ -69,7 +89,8 @@ def build_model(
         num_lstm_layers=1,
         use_causal_conv=False,
     )
-    decoder = MusicgenDecoderConfig(
+    decoder_config: Any = MusicgenMelodyDecoderConfig if chroma_length else MusicgenDecoderConfig
+    decoder = decoder_config(
         vocab_size=card,
         hidden_size=dim,
         num_hidden_layers=layers,
@@ -81,14 +102,21 @@ def build_model(
         bos_token_id=card,
         max_position_embeddings=max_positions,
     )
-    model: Any = MusicgenForConditionalGeneration(
-        MusicgenConfig(text_encoder=text, audio_encoder=codec, decoder=decoder)
-    )
+    model: Any
+    if chroma_length:
+        config = MusicgenMelodyConfig(
+            text_encoder=text, audio_encoder=codec, decoder=decoder, chroma_length=chroma_length
+        )
+        model = MusicgenMelodyForConditionalGeneration(config)
+    else:
+        model = MusicgenForConditionalGeneration(
+            MusicgenConfig(text_encoder=text, audio_encoder=codec, decoder=decoder)
+        )
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() > 1 and not name.startswith("audio_encoder"):
                 parameter.normal_(0, 1.5 * parameter.shape[-1] ** -0.5)
-            elif name.startswith(("decoder", "enc_to_dec_proj")):
+            elif name.startswith(("decoder", "enc_to_dec_proj", "audio_enc_to_dec_proj")):
                 parameter.add_(torch.randn_like(parameter) * 0.1)
         for layer in model.audio_encoder.quantizer.layers:
             layer.codebook.embed.normal_()
