@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from benchmarks._figures import show, summarise, table
 from benchmarks._machine import describe_machine, load
 from daw_bridge.lead_line import lead_line
-from daw_bridge.midi_clip import DRUM_CHANNEL, read_midi_clip
+from daw_bridge.midi_clip import DRUM_CHANNEL
+from daw_bridge.midi_file import read_midi_clip
 from engine.conditioning.melody import PITCH_CLASSES, MelodyFacts, chroma
 from engine.conditioning.melody_line import melody_condition
 from engine.runtime.session import NULL_BIN

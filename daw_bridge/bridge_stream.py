@@ -14,6 +14,7 @@ import structlog
 
 from audio_files.recorder import TakeRecorder, record_take
 from audio_files.takes import Take
+from daw_bridge.asking import Prepared
 from daw_bridge.audio.feeder import Feeder
 from protocols.bridge_messages import PlayAgain, Playback, PlayOpen, Progressed, Queued, Saved, Sounding
 from protocols.errors import ErrorCode, RequestError, shorten
@@ -28,7 +29,6 @@ from protocols.messages import (
     Recipe,
     Started,
     StreamInfo,
-    StreamRequest,
     Welcome,
 )
 from protocols.osc.front import Asker
@@ -64,37 +64,40 @@ class StreamHost(Protocol):
 class BridgeStream:
     """What becomes of one request: sound, a take, events, and in the end one answer. For the loop's thread only.
 
+    ``bpm`` is its tempo as far as fields have told it, else 0.
+
     Args:
         host: the bridge.
         request: what the host asked for.
-        message: what the engine is asked for.
+        prepared: what the engine is asked for.
         asker: who asked.
         welcome: the engine's facts.
         takes: folder for the take.
         received: ``time.monotonic()`` of the request, in seconds.
-        limit: samples after which the stream is over, whatever the engine would still make; None for all of it.
     """
 
     def __init__(
         self,
         host: StreamHost,
         request: Playback | PlayAgain,
-        message: StreamRequest,
+        prepared: Prepared,
         asker: Asker,
         welcome: Welcome,
         takes: Path,
         received: float,
-        limit: int | None = None,
     ) -> None:
+        message = prepared.message
         self.number = 0
         self.request = request
         self.asker = asker
         self.words = message.prompt
+        self.bpm = message.bpm
         self.cancelled = False
         self._host = host
         self._welcome = welcome
         self._received = received
-        self._limit = limit
+        self._limit = prepared.limit
+        self._note = prepared.note
         self._seed = message.seed
         self._feeder: Feeder | None = None
         self._recorder: TakeRecorder | None = None
@@ -184,9 +187,10 @@ class BridgeStream:
                 pass  # told by the bridge itself, which knows what was played and goes on when the engine is done
             case Ended():
                 self._over(event)
-            case Started(seconds=seconds):
+            case Started(seconds=seconds, note=note):
                 self._total_seconds = seconds
-                self._host.publish(event, self.asker)
+                self._note = "; ".join(filter(None, (self._note, note)))
+                self._host.publish(msgspec.structs.replace(event, note=self._note), self.asker)
             case _:
                 self._host.publish(event, self.asker)
 
@@ -327,6 +331,7 @@ class BridgeStream:
             path=self._path or "",
             underruns=self.underruns,
             first_sound_ms=self._first_sound_ms,
+            note=self._note,
         )
 
     def _guard(self, work: Callable[[TakeRecorder], None]) -> None:

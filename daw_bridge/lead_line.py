@@ -49,7 +49,7 @@ def lead_line(clip: MidiClip, rule: str = "auto") -> MelodyLine:
     the rule prefers stays.
 
     Args:
-        clip: as `read_midi_clip` reads it.
+        clip: as `daw_bridge.midi_file` reads it.
         rule: one of `RULES`.
 
     Raises:
@@ -62,7 +62,7 @@ def lead_line(clip: MidiClip, rule: str = "auto") -> MelodyLine:
     pitched = [note for note in clip.notes if note.channel != DRUM_CHANNEL and note.start_tick < end]
     if not pitched:
         drums = any(note.channel == DRUM_CHANNEL for note in clip.notes)
-        found = f"{clip.path.name}: {'only drums' if drums else 'nothing before its end'}"
+        found = f"{clip.name}: {'only drums' if drums else 'nothing before its end'}"
         raise RequestError(ErrorCode.EMPTY, "path", found, "a clip with notes outside channel 10")
     if rule == "highest":
         chosen, leads = pitched, _highest
@@ -137,6 +137,15 @@ def best_part(notes: Sequence[Note], ticks_per_beat: int) -> list[Note]:
         return counted.melodiousness, counted.mean_pitch
 
     return max(parts.values(), key=rank)
+
+
+def check_rule(rule: str) -> None:
+    """Refuse what is no rule.
+
+    Raises:
+        RequestError: about ``lead``: OUT_OF_RANGE, UNSUPPORTED (the drums' channel).
+    """
+    _parse(rule)
 
 
 def _parse(rule: str) -> int | None:

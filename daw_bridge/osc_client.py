@@ -293,6 +293,8 @@ def probe(port: int, host: str = "127.0.0.1", *, root: str = "bridge", timeout: 
 
 def _arguments(address: Address, request: Request, given: Collection[str] | None) -> list[Argument]:
     arguments: list[Argument] = [getattr(request, spec.name) for spec in address.positional]
+    if address.rest is not None:
+        arguments += getattr(request, address.rest.name)
     for spec in address.named:
         value = getattr(request, spec.name)
         if value is not None and (given is None or spec.name in given):

@@ -5,33 +5,37 @@ Runs on the I/O loop's thread. Files are read on a small pool beside it, sound i
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
 
-from audio_files.regions import read_region
-from audio_files.sidecars import read_sidecar
-from daw_bridge.again import remake
+from daw_bridge.asking import Prepared, prepare, read_clip, reads_files, update_of
 from daw_bridge.audio.devices import scan_devices
 from daw_bridge.audio.feeder import Feeder
 from daw_bridge.audio.player import Player, PlayerEvent
 from daw_bridge.bridge_stream import BridgeStream, linear_gain
 from daw_bridge.engine_client import EngineClient
-from daw_bridge.midi_clip import read_midi_clip
-from daw_bridge.pace import Pace, lead_of
+from daw_bridge.followed_clip import FollowedClip
+from daw_bridge.note_lists import NoteLists
+from daw_bridge.pace import Pace
 from protocols import PROTOCOL_VERSION
 from protocols.bridge_messages import (
+    AddNotes,
+    BeginNotes,
     BridgeReport,
+    BridgeUpdate,
     CardState,
     DeviceInfo,
     DeviceList,
     Devices,
     EngineState,
+    FileNotes,
+    Following,
+    ForgetNotes,
     Play,
     PlayAgain,
     Playback,
@@ -46,18 +50,13 @@ from protocols.bridge_messages import (
 from protocols.errors import ErrorCode, RequestError
 from protocols.fields import fields_of
 from protocols.messages import (
-    FASTEST_BPM,
-    SLOWEST_BPM,
     Acknowledge,
     AudioHeader,
     Cancel,
-    Continue,
     Done,
     Event,
     Finished,
-    Generate,
     Models,
-    Open,
     Opened,
     Ping,
     Progress,
@@ -67,7 +66,6 @@ from protocols.messages import (
     Sampling,
     Status,
     StreamList,
-    StreamRequest,
     Streams,
     Update,
     Version,
@@ -79,19 +77,11 @@ from protocols.release import VERSION
 from protocols.settings import Settings
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 MAX_STREAMS = 32
 _FILE_READERS = 2
 _MAX_READING = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class _Prepared:
-    """A request as the engine gets it, with its audio."""
-
-    message: StreamRequest
-    payload: bytes = b""
-    limit: int | None = None
 
 
 class BridgeService:
@@ -128,6 +118,7 @@ class BridgeService:
         self._underruns = 0
         self._engine_state = "connecting"
         self._pace = Pace()
+        self._notes = NoteLists()
 
     @property
     def defaults(self) -> dict[str, object]:
@@ -144,7 +135,7 @@ class BridgeService:
                 self._play(request, asker, received)
                 return None
             case Update():
-                self._forward(request, asker)
+                self._update(request, asker)
                 return None
             case Cancel(stream=number):
                 for stream in self._chosen(number):
@@ -156,6 +147,19 @@ class BridgeService:
                 self._player.gain = linear_gain(level)
             case SetLevel(stream=number, level=level):
                 self._stream(number).set_level(linear_gain(level))
+            case BeginNotes():
+                return self._notes.begin(asker.peer, request)
+            case AddNotes():
+                return self._notes.add(asker.peer, request)
+            case FileNotes(name=name):
+                self._read(
+                    lambda: read_clip(request, self._settings.files),
+                    asker,
+                    lambda clip: self._done(asker, self._notes.keep(asker.peer, name, clip)),
+                )
+                return None
+            case ForgetNotes(name=name):
+                self._notes.forget(asker.peer, name)
             case SetDefaults():
                 changes = {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}
                 self._defaults = msgspec.structs.replace(self._defaults, **changes)
@@ -231,77 +235,45 @@ class BridgeService:
         if len(self._streams) + len(self._opening) + self._reading >= MAX_STREAMS:
             raise RequestError(ErrorCode.BUSY, "streams", MAX_STREAMS, f"at most {MAX_STREAMS} at once")
 
-        def go(prepared: _Prepared) -> None:
+        def go(prepared: Prepared) -> None:
             self._open(request, prepared, asker, welcome, received)
 
-        if isinstance(request, Play):
-            go(_Prepared(Generate(duration=request.duration, lead=lead_of(request.duration), **self._common(request))))
-        elif isinstance(request, PlayOpen) and not request.path:
-            go(_Prepared(Open(lead=max(0.1, request.latency), **self._common(request))))
-        else:
-            if self._reading >= _MAX_READING:
-                raise RequestError(ErrorCode.BUSY, "path", self._reading, f"at most {_MAX_READING} files being read")
-            self._reading += 1
-            future = self._readers.submit(self._read, request, welcome)
-            future.add_done_callback(
-                lambda done: self.call_soon(lambda: self._have_read(done.exception() or done.result(), asker, go))
-            )
+        notes = self._named_notes(request, asker)
+        if not reads_files(request):
+            go(prepare(request, welcome, self._settings.files, notes))
+            return
+        self._read(lambda: prepare(request, welcome, self._settings.files, notes), asker, go)
 
-    def _read(self, request: Playback | PlayAgain, welcome: Welcome) -> _Prepared:
-        """Read what a request names on disk (on the readers' pool)."""
-        if isinstance(request, PlayAgain):
-            made = remake(read_sidecar(request.path, allowed_folders=self._settings.files.allowed_folders), welcome)
-            return _Prepared(made.message, made.payload, made.samples)
-        common = self._common(request)
-        if isinstance(request, PlayMidi):
-            longest = fields_of(Generate)["duration"].maximum or 0.0
-            clip = read_midi_clip(
-                request.path, allowed_folders=self._settings.files.allowed_folders, max_seconds=longest
-            )
-            words = ", ".join(part for part in (request.prompt, clip.describe()) if part)
-            tempo = round(float(clip.beat_bpm), 3)
-            seconds = float(clip.length_seconds)
-            common |= {
-                "prompt": words,
-                "bpm": request.bpm or (tempo if SLOWEST_BPM <= tempo <= FASTEST_BPM else 0.0),
-                "key": request.key or clip.key,
-            }
-            return _Prepared(Generate(duration=seconds, lead=lead_of(seconds), **common))
-        assert isinstance(request, PlayContinue | PlayOpen)
-        region = read_region(
-            request.path,
-            start_seconds=request.start,
-            length_seconds=request.length or None,
-            sample_rate=welcome.sample_rate,
-            channels=welcome.channels,
-            allowed_folders=self._settings.files.allowed_folders,
-            max_seconds=self._settings.files.max_region_s,
-        )
-        payload = region.audio.T.astype("<f4").tobytes()
-        audio: dict[str, Any] = {"sample_rate": welcome.sample_rate, "channels": welcome.channels}
-        if isinstance(request, PlayOpen):
-            return _Prepared(Open(lead=max(0.1, request.latency), **audio, **common), payload)
-        return _Prepared(
-            Continue(duration=request.duration, lead=lead_of(request.duration), **audio, **common), payload
-        )
+    def _named_notes(self, request: Request, asker: Asker) -> FollowedClip | None:
+        name = request.notes if isinstance(request, Following | BridgeUpdate) else ""
+        return self._notes.clip(asker.peer, name) if name else None
 
-    def _have_read(self, result: _Prepared | BaseException, asker: Asker, go: Callable[[_Prepared], None]) -> None:
+    def _read(self, work: Callable[[], T], asker: Asker, go: Callable[[T], None]) -> None:
+        """Read a file on the readers' pool and go on with what came of it."""
+        if self._reading >= _MAX_READING:
+            raise RequestError(ErrorCode.BUSY, "path", self._reading, f"at most {_MAX_READING} files being read")
+        self._reading += 1
+        future = self._readers.submit(work)
+        future.add_done_callback(lambda done: self.call_soon(lambda: self._have_read(done, asker, go)))
+
+    def _have_read(self, done: Future[T], asker: Asker, go: Callable[[T], None]) -> None:
         self._reading -= 1
         try:
-            if isinstance(result, RequestError):
-                raise result
-            if isinstance(result, BaseException):
-                raise RequestError(ErrorCode.INTERNAL, "path", f"{type(result).__name__}: {result}")
-            go(result)
+            error = done.exception()
+            if isinstance(error, RequestError):
+                raise error
+            if error is not None:
+                raise RequestError(ErrorCode.INTERNAL, "path", f"{type(error).__name__}: {error}")
+            go(done.result())
         except RequestError as error:
             self._fail(asker, error)
 
     def _open(
-        self, request: Playback | PlayAgain, prepared: _Prepared, asker: Asker, welcome: Welcome, received: float
+        self, request: Playback | PlayAgain, prepared: Prepared, asker: Asker, welcome: Welcome, received: float
     ) -> None:
         engine = self._ready_engine()
         takes = self._settings.files.takes_folder
-        stream = BridgeStream(self, request, prepared.message, asker, welcome, takes, received, prepared.limit)
+        stream = BridgeStream(self, request, prepared, asker, welcome, takes, received)
         self._opening.append(stream)
 
         def answered(reply: Reply | RequestError) -> None:
@@ -318,9 +290,6 @@ class BridgeService:
             engine.request(prepared.message, answered, prepared.payload)
         except RequestError as error:
             answered(error)
-
-    def _common(self, request: Playback) -> dict[str, Any]:
-        return {name: getattr(request, name) for name in fields_of(Sampling)}
 
     # --- what streams ask of the bridge (StreamHost) ------------------------------------------------------------------
 
@@ -359,8 +328,8 @@ class BridgeService:
         self._last_first_sound_ms = stream.first_sound_ms or self._last_first_sound_ms
         if isinstance(answer, RequestError):
             self._fail(stream.asker, answer)
-        elif self.front is not None:
-            self.front.done(stream.asker, answer)
+        else:
+            self._done(stream.asker, answer)
 
     # --- what the engine says (EngineListener) ------------------------------------------------------------------------
 
@@ -407,21 +376,32 @@ class BridgeService:
             raise RequestError(ErrorCode.ENGINE_LOST, "engine", endpoint, "a running engine; it is being looked for")
         return self.engine
 
-    def _forward(self, request: Request, asker: Asker) -> None:
+    def _update(self, request: Update, asker: Asker) -> None:
+        """Change streams; several of one tempo are changed to notes at that tempo."""
+        chosen = self._chosen(request.stream)
+        before = {stream: stream.bpm for stream in chosen}
+        tempos = set(before.values())
+        update = update_of(request, self._named_notes(request, asker), tempos.pop() if len(tempos) == 1 else 0.0)
+
+        def refused() -> None:
+            for stream, bpm in before.items():
+                stream.bpm = bpm
+
+        self._forward(update, asker, refused)
+        for stream in chosen:  # at once: what is asked next counts on it
+            stream.bpm = stream.bpm if update.bpm is None else update.bpm
+
+    def _forward(self, request: Request, asker: Asker, refused: Callable[[], None] = lambda: None) -> None:
         """Let the engine answer."""
-        engine = self._ready_engine()
-        if isinstance(request, Update):
-            if request.stream:
-                self._stream(request.stream)
-            request = Update(**msgspec.structs.asdict(request))
 
         def answered(reply: Reply | RequestError) -> None:
             if isinstance(reply, RequestError):
+                refused()
                 self._fail(asker, reply)
-            elif self.front is not None:
-                self.front.done(asker, reply)
+            else:
+                self._done(asker, reply)
 
-        engine.request(request, answered)
+        self._ready_engine().request(request, answered)
 
     def _in_background(self, work: Callable[[], Any], asker: Asker, reply: Callable[[Any], Reply]) -> None:
         """Do something slow on the readers' pool and answer with what ``reply`` makes of it."""
@@ -431,8 +411,8 @@ class BridgeService:
                 self._fail(asker, error)
             elif error is not None:
                 self._fail(asker, RequestError(ErrorCode.INTERNAL, "request", f"{type(error).__name__}: {error}"))
-            elif self.front is not None:
-                self.front.done(asker, reply(result))
+            else:
+                self._done(asker, reply(result))
 
         future = self._readers.submit(work)
         future.add_done_callback(
@@ -457,6 +437,10 @@ class BridgeService:
                 for device in devices
             ]
         )
+
+    def _done(self, asker: Asker, reply: Reply) -> None:
+        if self.front is not None:
+            self.front.done(asker, reply)
 
     def _fail(self, asker: Asker, error: RequestError) -> None:
         if self.front is not None:

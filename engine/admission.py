@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio_files.regions import mix_and_resample, read_region
+from engine.changes import Change
 from engine.checkpoints.bundle import ModelBundle
 from engine.conditioning.words import Directions
-from engine.preparation import StreamPlan
-from engine.stream import Change
+from engine.preparation import StreamPlan, directions_of, hears_melodies
 from protocols.errors import ErrorCode, RequestError
 from protocols.fields import INT32_MAX, build, shortened
+from protocols.melody import MelodyLine
 from protocols.messages import Continue, Open, RegionRequest, StreamRequest, Update
 from protocols.settings import Settings
 
@@ -38,15 +39,45 @@ class Admission:
         audio, codes = self._prompt(request, payload) if isinstance(request, RegionRequest) else (None, None)
         if isinstance(request, Continue) and audio is None and codes is None:
             raise RequestError(ErrorCode.MISSING, "path", None, "an audio file, or samples sent along")
-        directions = Directions(request.prompt, request.bpm, request.key)
         return StreamPlan(
             request=request,
             seed=request.seed if request.seed >= 0 else secrets.randbelow(INT32_MAX),
             duration=None if isinstance(request, Open) else getattr(request, "duration", None),
             audio=audio,
             codes=codes,
-            script=_script(request.script, directions),
+            melody=MelodyLine.decode(request.melody) if request.melody else None,
+            script=self._script(request.script, directions_of(request)),
         )
+
+    def change(self, update: Update, before: Directions, frame: int = 0) -> Change:
+        """What an update changes in a stream that is asked to play ``before`` (any thread).
+
+        Raises:
+            RequestError: which field is wrong and what is allowed; UNSUPPORTED for a melody that the model would not hear.
+        """
+        change = Change.of(update, before, frame)
+        if change.melody and not hears_melodies(self._bundle):
+            allowed = f"a model that hears melodies; {self._bundle.name} hears words"
+            raise RequestError(ErrorCode.UNSUPPORTED, "melody", "a melody", allowed)
+        return change
+
+    def _script(self, text: str, directions: Directions) -> tuple[Change, ...]:
+        """The changes to come of a stream that is asked to play ``directions`` at first, in order."""
+        if not text:
+            return ()
+        try:
+            entries = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise RequestError(ErrorCode.MALFORMED, "script", str(error), "a JSON list of changes") from None
+        if not isinstance(entries, list) or len(entries) > _MAX_SCRIPT:
+            allowed = f"a JSON list of at most {_MAX_SCRIPT} changes"
+            raise RequestError(ErrorCode.MALFORMED, "script", text, allowed)
+        changes = []
+        for frame, update in sorted(map(_timed_update, entries), key=itemgetter(0)):
+            change = self.change(update, directions, frame)
+            directions = change.directions or directions
+            changes.append(change)
+        return tuple(changes)
 
     def _prompt(
         self, request: RegionRequest, payload: bytes
@@ -101,24 +132,6 @@ class Admission:
         if codes.max() >= self._bundle.card:
             raise RequestError(ErrorCode.OUT_OF_RANGE, "payload", int(codes.max()), f"codes below {self._bundle.card}")
         return codes
-
-
-def _script(text: str, directions: Directions) -> tuple[Change, ...]:
-    """The changes to come of a stream that is asked to play ``directions`` at first, in order."""
-    if not text:
-        return ()
-    try:
-        entries = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(ErrorCode.MALFORMED, "script", str(error), "a JSON list of changes") from None
-    if not isinstance(entries, list) or len(entries) > _MAX_SCRIPT:
-        raise RequestError(ErrorCode.MALFORMED, "script", text, f"a JSON list of at most {_MAX_SCRIPT} changes")
-    changes = []
-    for frame, update in sorted(map(_timed_update, entries), key=itemgetter(0)):
-        change = Change.of(update, directions, frame)
-        directions = change.directions or directions
-        changes.append(change)
-    return tuple(changes)
 
 
 def _timed_update(entry: object) -> tuple[int, Update]:

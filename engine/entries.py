@@ -8,10 +8,10 @@ from typing import Protocol
 import msgspec
 import torch
 
+from engine.changes import Change
 from engine.checkpoints.bundle import ModelBundle
 from engine.checkpoints.catalogue import CATALOGUE
 from engine.conditioning.words import Directions
-from engine.stream import Change
 from protocols.messages import AudioHeader, EndReason, Event, ModelInfo, ModelList, Recipe, StreamRequest
 from protocols.osc.form import tag_of
 from protocols.release import VERSION
@@ -50,6 +50,7 @@ class Entry:
     Attributes:
         directions: what it plays.
         asked: directions that are on their way to it, in order.
+        melody_characters: length of the melodies that it was asked to change to, which are all kept.
     """
 
     id: int
@@ -65,6 +66,7 @@ class Entry:
     samples: int = 0
     prepared: bool = False
     ending: EndReason | None = None
+    melody_characters: int = 0
     early_changes: list[Change] = field(default_factory=list)
     changes: list[dict[str, str | int | float | None]] = field(default_factory=list)
     listeners: dict[Client, Listener] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """From a request to a stream that can run: text and audio encoded beside the model's thread, so that nobody waits for it.
 
-A model that hears scores gets the words as its text, and a score of tempo, metre and key beside them, whose first bar begins with
-the new material. Any other model is told tempo and key in its text.
+A model that hears scores gets the words as its text, and a score of tempo, metre, key and melody beside them, whose first bar
+begins with the new material. Any other model is told tempo and key in its text; a melody only where it was made for melodies.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -18,14 +19,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.changes import Change
 from engine.checkpoints.bundle import ModelBundle
+from engine.conditioning.melody_line import ChromaLine, LoopedLine
 from engine.conditioning.score import ChangingScore
 from engine.conditioning.words import Directions
+from engine.hearing import Hearing
 from engine.runtime.lm import Condition
 from engine.runtime.sampler import FrameSampler
 from engine.runtime.sampling import SamplingSettings
-from engine.stream import Change, EngineStream
+from engine.stream import EngineStream
 from protocols.errors import ErrorCode, RequestError
+from protocols.melody import MelodyLine
 from protocols.messages import StreamRequest
 from protocols.units import seconds_to_frames, seconds_to_samples
 
@@ -46,6 +51,7 @@ class StreamPlan:
         audio: the prompt's sound ``[channels, samples]`` at the model's rate, or None.
         codes: the prompt's codes ``[codebooks, frames]`` in place of sound, or None.
         duration: of the new material in seconds, None without an end.
+        melody: that the new material is to follow, or None.
         script: changes to come, with the frame of each.
     """
 
@@ -54,12 +60,27 @@ class StreamPlan:
     duration: float | None
     audio: NDArray[np.float32] | None = None
     codes: NDArray[np.int64] | None = None
+    melody: MelodyLine | None = None
     script: tuple[Change, ...] = ()
 
     @property
     def directions(self) -> Directions:
         """What it is to play."""
-        return Directions(self.request.prompt, self.request.bpm, self.request.key)
+        return directions_of(self.request)
+
+
+def directions_of(request: StreamRequest) -> Directions:
+    """What a request asks to play.
+
+    Raises:
+        RequestError: as `Directions`.
+    """
+    return Directions(request.prompt, request.bpm, request.key, request.key_hint)
+
+
+def hears_melodies(bundle: ModelBundle) -> bool:
+    """Whether a melody means anything to a model."""
+    return bundle.score or bundle.melody is not None
 
 
 @dataclass(frozen=True)
@@ -101,7 +122,7 @@ class Preparation:
         self._jobs.put(lambda: answer(self._guarded(lambda: self.prepare(stream, plan))))
 
     def encode(self, change: Change, answer: Callable[[Change | RequestError], None]) -> None:
-        """Encode a change's directions and hand the change to ``answer``."""
+        """Encode a change's directions and melody and hand the change to ``answer``."""
         self._jobs.put(lambda: answer(self._guarded(lambda: self.condition(change))))
 
     def prepare(self, number: int, plan: StreamPlan) -> PreparedStream:
@@ -114,11 +135,11 @@ class Preparation:
         prompt, note = self._prompt(plan)
         prompt_frames = 0 if prompt is None else prompt.shape[-1]
         new_frames = None if plan.duration is None else seconds_to_frames(plan.duration, bundle.frame_rate)
-        directions = plan.directions
-        score = self._score(directions, prompt_frames)
+        hearing = self._hearing(plan, prompt_frames)
+        notes = [note, self._about_melody(plan)]
         sampler = FrameSampler(
             bundle.lm,
-            [replace(self._condition(directions), score=score)],
+            [hearing.condition],
             SamplingSettings(request.temperature, request.top_k, request.top_p, request.guidance),
             total_frames=None if new_frames is None else prompt_frames + new_frames,
             prompt=None if prompt is None else prompt[None],
@@ -130,6 +151,7 @@ class Preparation:
         stream = EngineStream(
             id=number,
             sampler=sampler,
+            hearing=hearing,
             decoder=decoder,
             sample_rate=bundle.sample_rate,
             frame_samples=bundle.hop_length,
@@ -137,34 +159,55 @@ class Preparation:
             lead_samples=seconds_to_samples(request.lead, bundle.sample_rate),
             changes=[self.condition(change) for change in plan.script],
             prompt_frames=prompt_frames,
-            score=score,
         )
         codes = b""
         if prompt is not None:
             context = prompt[:, -DECODE_CONTEXT_FRAMES:]
             stream.skip_samples = context.shape[-1] * bundle.hop_length - decoder.decode(context).shape[-1]
             codes = prompt.cpu().numpy().astype("<u2").tobytes()
-        return PreparedStream(stream, codes, note)
+        return PreparedStream(stream, codes, "; ".join(filter(None, notes)))
 
     def condition(self, change: Change) -> Change:
-        """The change with its directions encoded, when it has some."""
-        if change.directions is None:
-            return change
-        return replace(change, condition=self._condition(change.directions))
+        """The change with its directions and its melody encoded, when it has some."""
+        if change.directions is not None:
+            change = replace(change, words=self._words(change.directions))
+        if change.melody:
+            change = replace(change, line=self._line(change.melody))
+        return change
 
-    def _condition(self, directions: Directions) -> Condition:
-        """What the model hears of the directions, but for a score."""
+    def _words(self, directions: Directions) -> Condition:
+        """The words of the directions, as the model hears them."""
         bundle = self._bundle
         text = bundle.text.encode(directions.words if bundle.score else directions.text)
         return bundle.lm.condition(None if text.is_null else text.hidden)
 
-    def _score(self, directions: Directions, first: int) -> ChangingScore | None:
-        """The score of a stream whose new material begins at frame ``first``; None for a model that hears none."""
-        bundle = self._bundle
-        if not bundle.score:
-            return None
+    def _hearing(self, plan: StreamPlan, first: int) -> Hearing:
+        """What the model hears of a stream whose new material begins at frame ``first``."""
+        bundle, directions = self._bundle, plan.directions
         heard_again = bundle.window_frames + max(bundle.delays)
-        return ChangingScore.steady(directions.score(bundle.frame_rate, first=first), heard_again)
+        score = ChangingScore.steady(directions.score(bundle.frame_rate, first=first), heard_again)
+        hearing = Hearing(self._words(directions), score, scored=bundle.score)
+        line = None if plan.melody is None else self._line(plan.melody)
+        return hearing if line is None else hearing.with_melody(line, Fraction(first))
+
+    def _line(self, melody: MelodyLine) -> LoopedLine | ChromaLine | None:
+        """A melody in the form that the model hears; None when it hears none."""
+        if self._bundle.melody is not None:
+            return ChromaLine.of_line(melody, self._bundle.melody)
+        return LoopedLine(melody, self._bundle.frame_rate) if self._bundle.score else None
+
+    def _about_melody(self, plan: StreamPlan) -> str:
+        """What becomes of the melody, in words."""
+        if plan.melody is None:
+            return ""
+        if hears_melodies(self._bundle):
+            seconds = float(plan.melody.seconds)
+            note = f"the model hears a melody of {len(plan.melody.notes)} notes, {seconds:.4g} s long"
+            cut = plan.duration is not None and plan.duration < seconds
+            return f"{note}, of which the stream has {plan.duration:.4g} s" if cut else note
+        directions = plan.directions
+        facts = "tempo and key are told in words, " if directions.bpm or directions.key or directions.key_hint else ""
+        return f"this model hears no melody: {facts}the notes are left out"
 
     def _prompt(self, plan: StreamPlan) -> tuple[Tensor | None, str]:
         """The codes that the stream goes on from, and a note when not all of what was given could be used."""

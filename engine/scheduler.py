@@ -11,7 +11,8 @@ from queue import Empty, SimpleQueue
 
 import structlog
 
-from engine.stream import Change, EngineEvent, EngineStream, StreamEnded, StreamProgress, StreamStarted
+from engine.changes import Change
+from engine.stream import EngineEvent, EngineStream, StreamEnded, StreamProgress, StreamStarted
 from protocols.messages import EndReason
 
 log = structlog.get_logger()

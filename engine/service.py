@@ -18,13 +18,13 @@ import structlog
 import torch
 
 from engine.admission import Admission
+from engine.changes import Change
 from engine.checkpoints.bundle import ModelBundle
 from engine.entries import Client, Entry, Listener, list_models, recipe
 from engine.preparation import Preparation, PreparedStream, StreamPlan
 from engine.scheduler import Alter, End, Scheduler, Start, Take
 from engine.stream import (
     AudioBlock,
-    Change,
     EngineEvent,
     StreamChanged,
     StreamEnded,
@@ -34,6 +34,7 @@ from engine.stream import (
 from protocols import PROTOCOL_VERSION
 from protocols.errors import ErrorCode, RequestError, shorten
 from protocols.fields import INT32_MAX
+from protocols.melody import MAX_TEXT
 from protocols.messages import (
     Acknowledge,
     AudioHeader,
@@ -76,6 +77,8 @@ log = structlog.get_logger()
 LISTENER_WINDOW_S = 10.0
 """How far a listener that is not the owner may lag behind before blocks are dropped for it."""
 _MAX_CHANGES = 10_000
+_MAX_MELODIES = 4 * MAX_TEXT
+"""Characters. All of them are kept in the take's sidecar, and sent back when it is made again."""
 
 Answer = Callable[[Reply | RequestError], None]
 
@@ -284,19 +287,24 @@ class Service:
     def _update(self, entry: Entry, request: Update) -> None:
         if len(entry.changes) >= _MAX_CHANGES:
             raise RequestError(ErrorCode.TOO_LONG, "stream", entry.id, f"at most {_MAX_CHANGES} changes of one stream")
-        change = Change.of(request, entry.latest)
-        if change.directions is None:
+        if request.melody and entry.melody_characters + len(request.melody) > _MAX_MELODIES:
+            allowed = f"melodies of at most {_MAX_MELODIES} characters in one stream's changes"
+            raise RequestError(ErrorCode.TOO_LONG, "melody", f"{len(request.melody)} characters more", allowed)
+        change = self._admission.change(request, entry.latest)
+        entry.melody_characters += len(request.melody or "")
+        if change.directions is None and change.melody is None:
             self._alter(entry, change)
             return
 
         def encoded(result: Change | RequestError) -> None:
             if isinstance(result, RequestError):
                 entry.forget(change)
-                log.warning("directions not encoded", stream=entry.id, error=result.text)
+                log.warning("change not encoded", stream=entry.id, error=result.text)
             else:
                 self._alter(entry, result)
 
-        entry.asked.append(change.directions)
+        if change.directions is not None:
+            entry.asked.append(change.directions)
         self._preparation.encode(change, lambda result: self._call_soon(lambda: encoded(result)))
 
     def _alter(self, entry: Entry, change: Change) -> None:

@@ -5,72 +5,22 @@ from __future__ import annotations
 import dataclasses
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.conditioning.score import ChangingScore
-from engine.conditioning.words import Directions
+from engine.changes import Change
+from engine.hearing import Hearing
 from engine.runtime.codec import StreamingDecoder
-from engine.runtime.lm import Condition
 from engine.runtime.sampler import FrameSampler
-from protocols.messages import EndReason, Update
+from protocols.messages import EndReason
 
 _LARGEST_CHUNK = 8
 _FRAMES_PER_GROWTH = 8
 """Frames decoded at once: one at first, for the first sound, then one more after every eight, which costs less per frame. It
 grows more slowly than the lead of a stream that is made in time, so that waiting for a chunk never empties the player."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """A change of a running stream; what is None stays as it is.
-
-    Attributes:
-        frame: of new material, from which on it is meant.
-        directions: all that the stream is asked to play from then on.
-        condition: these directions as the model hears them, but for their score, which depends on the frame.
-    """
-
-    frame: int = 0
-    directions: Directions | None = None
-    condition: Condition | None = None
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    guidance: float | None = None
-
-    @classmethod
-    def of(cls, update: Update, before: Directions, frame: int = 0) -> Change:
-        """What a request changes in a stream that is asked to play ``before``.
-
-        Raises:
-            RequestError: as `Directions`.
-        """
-        given = {name: getattr(update, name) for name in ("prompt", "bpm", "key")}
-        changes = any(value is not None for value in given.values())
-        return cls(
-            frame,
-            before.changed(**given) if changes else None,
-            temperature=update.temperature,
-            top_k=update.top_k,
-            top_p=update.top_p,
-            guidance=update.guidance,
-        )
-
-    @property
-    def sampling(self) -> dict[str, Any]:
-        """The sampling settings that change, by name."""
-        values = {name: getattr(self, name) for name in ("temperature", "top_k", "top_p", "guidance")}
-        return {name: value for name, value in values.items() if value is not None}
-
-    def record(self) -> dict[str, str | int | float | None]:
-        """The change as a sidecar keeps it."""
-        directions = {} if self.directions is None else dataclasses.asdict(self.directions)
-        return {"frame": self.frame, **directions, **self.sampling}
 
 
 @dataclass(frozen=True)
@@ -126,7 +76,8 @@ class EngineStream:
     """One stream while it is made. Built by the preparation thread, then touched by the model's thread only.
 
     Attributes:
-        sampler: what samples its frames.
+        sampler: what samples its frames; it was made with ``hearing``.
+        hearing: what its model is told.
         decoder: what decodes them; it has heard the audio prompt already, so that the first sample follows from it.
         sample_rate: of the sound, in Hz.
         frame_samples: samples in a codec frame.
@@ -135,11 +86,11 @@ class EngineStream:
         changes: changes to come, by frame.
         prompt_frames: frames of the audio prompt, which the sampler counts and the stream does not.
         skip_samples: what the decoder still holds of the audio prompt; it is not part of the stream.
-        score: what the sampler's model is told frame by frame; None for models that hear no score.
     """
 
     id: int
     sampler: FrameSampler
+    hearing: Hearing
     decoder: StreamingDecoder
     sample_rate: int
     frame_samples: int
@@ -148,7 +99,6 @@ class EngineStream:
     changes: list[Change] = field(default_factory=list)
     prompt_frames: int = 0
     skip_samples: int = 0
-    score: ChangingScore | None = None
 
     samples_out: int = 0
     taken: int = 0
@@ -216,18 +166,11 @@ class EngineStream:
             change = self.changes.pop(0)
             if change.sampling:
                 self.sampler.settings = dataclasses.replace(self.sampler.settings, **change.sampling)
-            if change.condition is not None:
-                self.sampler.set_condition(0, self._with_score(change.condition, change.directions))
+            if change.directions is not None or change.melody is not None:
+                self.hearing = self.hearing.changed(change, self.sampler.next_frame)
+                self.sampler.set_condition(0, self.hearing.condition)
             applied.append(change)
         return applied
-
-    def _with_score(self, condition: Condition, directions: Directions | None) -> Condition:
-        """A change's condition with its score, which goes on from the one before at the frame that is sampled next."""
-        if self.score is None or directions is None:
-            return condition
-        frame = self.sampler.next_frame
-        self.score = self.score.changed(frame, directions.score_after(self.score.latest, frame))
-        return dataclasses.replace(condition, score=self.score)
 
     def _decode(self) -> AudioBlock | None:
         """Decode the frames that wait; None while the codec's look-ahead holds everything back."""

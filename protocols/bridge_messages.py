@@ -10,6 +10,8 @@ from typing import Annotated, ClassVar, Literal
 
 from protocols.fields import INT32_MAX, about
 from protocols.messages import (
+    FASTEST_BPM,
+    SLOWEST_BPM,
     AnyStream,
     Cancel,
     Duration,
@@ -45,6 +47,24 @@ Save = Annotated[bool, about("Write it to the takes folder, with a sidecar.")]
 Format = Annotated[Literal["wav", "flac"], about("Format of the file.")]
 Loudness = Annotated[Literal["none", "lufs", "peak"], about("Bring the file to -14 LUFS, or to -1 dBFS peak.")]
 TakeName = Annotated[str, about("Start of the file's name; empty takes the prompt's words.", max_length=80)]
+NOTES_PER_LIST = 2048
+NotesName = Annotated[str, about("Name of notes that you have sent; your own choice.", max_length=80)]
+FollowedNotes = Annotated[
+    str,
+    about(
+        "Name of notes that you have sent: the melody to follow is their lead line, at the tempo of the request or, where it names "
+        "none, at their own. Empty for none.",
+        max_length=80,
+    ),
+]
+LeadRule = Annotated[
+    str,
+    about(
+        "How the one melody is found in what plays together: auto (the part most like a melody), highest, loudest, or channel:1 to "
+        "channel:16.",
+        max_length=20,
+    ),
+]
 FilePath = Annotated[str, about("File on the bridge's machine, inside one of its allowed folders.", max_length=4096)]
 
 
@@ -88,6 +108,13 @@ class DeviceList(Reply, frozen=True, kw_only=True, tag="device_list"):
     items: Annotated[list[DeviceInfo], about("The sound cards.")]
 
 
+class NotesHeld(Reply, frozen=True, kw_only=True, tag="notes_held"):
+    """Notes have arrived and are kept."""
+
+    name: NotesName
+    held: Annotated[int, about("Notes that are there so far; of a file, those of its lead line.")]
+
+
 class Playback(Sampling, frozen=True, kw_only=True):
     """What becomes of the audio, in every bridge request that opens a stream."""
 
@@ -101,14 +128,20 @@ class Playback(Sampling, frozen=True, kw_only=True):
     level: Level = 0.0
 
 
-class Play(Playback, frozen=True, kw_only=True, tag="play"):
+class Following(Playback, frozen=True, kw_only=True):
+    """Base of the requests that may follow notes which were sent before."""
+
+    notes: FollowedNotes = ""
+
+
+class Play(Following, frozen=True, kw_only=True, tag="play"):
     """Make a piece from words and play it as it appears."""
 
     osc_positional: ClassVar[tuple[str, ...]] = ("prompt",)
     duration: Duration = 15.0
 
 
-class PlayContinue(Playback, frozen=True, kw_only=True, tag="continue"):
+class PlayContinue(Following, frozen=True, kw_only=True, tag="continue"):
     """Go on from the end of a selected audio region and play the new material as it appears."""
 
     osc_positional: ClassVar[tuple[str, ...]] = ("path",)
@@ -119,13 +152,18 @@ class PlayContinue(Playback, frozen=True, kw_only=True, tag="continue"):
 
 
 class PlayMidi(Playback, frozen=True, kw_only=True, tag="midi"):
-    """Play along a MIDI clip: its tempo, key and length shape the request (its notes do not yet)."""
+    """Play along a MIDI clip: a piece of its length that follows its lead line, in its tempo and key.
+
+    With `bpm` the clip is played at that tempo. The key is as `key` says, else as the clip is signed, else as the prompt says, else
+    as the notes sound.
+    """
 
     osc_positional: ClassVar[tuple[str, ...]] = ("path",)
     path: FilePath
+    lead: LeadRule = "auto"
 
 
-class PlayOpen(Playback, frozen=True, kw_only=True, tag="open"):
+class PlayOpen(Following, frozen=True, kw_only=True, tag="open"):
     """Open a stream without an end and play it until it is cancelled; it may begin with an audio region."""
 
     osc_positional: ClassVar[tuple[str, ...]] = ("prompt",)
@@ -153,6 +191,67 @@ class PlayAgain(Request, frozen=True, kw_only=True, tag="again"):
     loudness: Loudness = "none"
     name: TakeName = ""
     level: Level = 0.0
+
+
+class BeginNotes(Request, frozen=True, kw_only=True, tag="notes/begin"):
+    """Begin a list of notes under a name, in place of an earlier one. It is forgotten ten minutes after its last use.
+
+    Notes are yours alone: they belong to the port that gets the answers.
+    """
+
+    root: ClassVar[str] = "bridge"
+    reply: ClassVar[type[Reply]] = NotesHeld
+    osc_positional: ClassVar[tuple[str, ...]] = ("name",)
+    name: NotesName
+    count: Annotated[
+        int,
+        about("Notes that will be sent, so that none is missed; 0 leaves it open.", ge=0, le=NOTES_PER_LIST),
+    ] = 0
+    length: Annotated[
+        float,
+        about("After how much the notes begin again; 0 for whole bars of four beats.", unit="beats", ge=0, le=16384),
+    ] = 0.0
+    bpm: Annotated[
+        float, about("Their tempo where nothing else names one.", unit="beats/min", ge=SLOWEST_BPM, le=FASTEST_BPM)
+    ] = 120.0
+    lead: LeadRule = "auto"
+
+
+class AddNotes(Request, frozen=True, kw_only=True, tag="notes/add"):
+    """Send notes for a list, as many as fit into a packet; pages may arrive in any order and more than once."""
+
+    root: ClassVar[str] = "bridge"
+    reply: ClassVar[type[Reply]] = NotesHeld
+    osc_positional: ClassVar[tuple[str, ...]] = ("name", "index")
+    osc_rest: ClassVar[str] = "values"
+    name: NotesName
+    index: Annotated[int, about("Place of the first of these notes in the list, from 0.", ge=0, le=NOTES_PER_LIST - 1)]
+    values: Annotated[
+        list[float],
+        about(
+            "For each note its pitch (0 to 127, middle C is 60), its start and its length in beats, and its velocity (1 to 127).",
+            max_length=4 * NOTES_PER_LIST,
+        ),
+    ]
+
+
+class FileNotes(Request, frozen=True, kw_only=True, tag="notes/file"):
+    """Keep the lead line of a MIDI file under a name, as if its notes had been sent."""
+
+    root: ClassVar[str] = "bridge"
+    reply: ClassVar[type[Reply]] = NotesHeld
+    osc_positional: ClassVar[tuple[str, ...]] = ("name", "path")
+    name: NotesName
+    path: FilePath
+    lead: LeadRule = "auto"
+
+
+class ForgetNotes(Request, frozen=True, kw_only=True, tag="notes/forget"):
+    """Forget notes that you have sent."""
+
+    root: ClassVar[str] = "bridge"
+    osc_positional: ClassVar[tuple[str, ...]] = ("name",)
+    name: Annotated[str, about("Their name; empty for all of yours.", max_length=80)]
 
 
 class Stop(Request, frozen=True, kw_only=True, tag="stop"):
@@ -197,9 +296,14 @@ class SetDefaults(Request, frozen=True, kw_only=True, tag="defaults"):
 
 
 class BridgeUpdate(Update, frozen=True, kw_only=True, tag="update"):
-    """Change a stream while it plays; what is left out stays as it is."""
+    """Change a stream while it plays; what is left out stays as it is.
+
+    New notes are heard at once and begin anew at the next bar line, at the tempo of the stream; one whose tempo only its words name
+    takes that of the notes.
+    """
 
     root: ClassVar[str] = "bridge"
+    notes: FollowedNotes | None = None
 
 
 class BridgeCancel(Cancel, frozen=True, kw_only=True, tag="cancel"):
@@ -299,6 +403,10 @@ BRIDGE_REQUESTS: tuple[type[Request], ...] = (
     PlayMidi,
     PlayOpen,
     PlayAgain,
+    BeginNotes,
+    AddNotes,
+    FileNotes,
+    ForgetNotes,
     BridgeUpdate,
     BridgeCancel,
     Stop,

@@ -18,10 +18,11 @@ from msgspec import inspect
 
 from protocols.errors import ErrorCode, RequestError, shorten
 
-Kind = Literal["int", "float", "str", "bool", "list"]
+Kind = Literal["int", "float", "str", "bool", "list", "numbers"]
 M = TypeVar("M", bound=msgspec.Struct)
 
 INT32_MAX = 2**31 - 1
+_LARGEST_OF_MANY = 1e12
 
 
 def about(meaning: str, *, unit: str = "", osc: bool = True, **limits: Any) -> msgspec.Meta:
@@ -58,6 +59,8 @@ class FieldSpec:
             return "0 or 1"
         if self.kind == "list":
             return "a list of texts"
+        if self.kind == "numbers":
+            return f"at most {self.max_length} numbers" if self.max_length else "numbers"
         if self.kind == "str":
             return f"text of at most {self.max_length} characters" if self.max_length else "text"
         noun = "a whole number" if self.kind == "int" else "a number"
@@ -87,6 +90,8 @@ class FieldSpec:
                 if isinstance(value, list) and all(isinstance(item, str) for item in value):
                     return value
                 raise self.error(ErrorCode.BAD_TYPE, value)
+            case "numbers":
+                return self._check_numbers(value)
             case "bool":
                 if isinstance(value, bool):
                     return value
@@ -110,6 +115,18 @@ class FieldSpec:
         if "\0" in value:
             raise self.error(ErrorCode.MALFORMED, value)
         return value
+
+    def _check_numbers(self, value: Any) -> list[float]:
+        if not isinstance(value, list):
+            raise self.error(ErrorCode.BAD_TYPE, value)
+        if self.max_length is not None and len(value) > self.max_length:
+            raise self.error(ErrorCode.TOO_LONG, f"{len(value)} numbers")
+        for number in value:
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                raise self.error(ErrorCode.BAD_TYPE, number)
+            if not abs(number) <= _LARGEST_OF_MANY:
+                raise self.error(ErrorCode.OUT_OF_RANGE, number)
+        return [float(number) for number in value]
 
     def _check_number(self, value: Any, cast: bool) -> int | float:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -218,8 +235,10 @@ def _unwrap(kind: inspect.Type) -> tuple[Kind, bool, dict[str, Any]]:
             return "str", False, {"max_length": kind.max_length}
         case inspect.BoolType():
             return "bool", False, {}
+        case inspect.ListType(item_type=inspect.FloatType()):
+            return "numbers", False, {"max_length": kind.max_length}
         case inspect.ListType():
             return "list", False, {}
         case inspect.LiteralType():
             return "str", False, {"choices": tuple(str(value) for value in kind.values)}
-    raise TypeError(f"parameters are numbers, texts, booleans and lists of texts, not {kind}")
+    raise TypeError(f"parameters are numbers, texts, booleans and lists of texts or numbers, not {kind}")

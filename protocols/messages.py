@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 
 from protocols.fields import INT32_MAX, about
+from protocols.melody import MAX_TEXT
 
 Prompt = Annotated[str, about("Words that describe the music; empty for none.", max_length=2000)]
 SLOWEST_BPM, FASTEST_BPM = 20, 300
@@ -27,6 +28,12 @@ Key = Annotated[
     str,
     about("Key, such as A minor, Bb major or F# dorian; empty leaves it to the words.", max_length=40),
 ]
+_MELODY = (
+    'Melody to follow as JSON: `{"rate": 2, "length": 4, "notes": [[0, 1, 60], [1, 4, 67]]}` is two notes in a loop of 4 ticks, 2 '
+    "a second; empty for none. It begins with the new material. One that comes later is heard at once, in step with the bars: a "
+    "turn of it begins at the next bar line, or here where no tempo is known."
+)
+Melody = Annotated[str, about(_MELODY, osc=False, max_length=MAX_TEXT)]
 Path = Annotated[str, about("Audio file on the machine that reads it.", max_length=4096)]
 RegionStart = Annotated[float, about("Where the region starts in the file.", unit="s", ge=0, le=1e6)]
 RegionLength = Annotated[float, about("Length of the region; 0 for all up to the file's end.", unit="s", ge=0, le=3600)]
@@ -60,14 +67,19 @@ Instance = Annotated[int, about("Changes whenever the engine starts anew; stream
 Release = Annotated[str, about("Release of the software.")]
 Protocol = Annotated[int, about("Version of the protocol.")]
 
+Note = Annotated[str, about("What became of the input, where that is not plain: a melody, a prompt that was cut.")]
 EndReason = Literal["done", "cancelled", "failed", "owner_lost", "engine_lost", "stopping"]
 EndedBecause = Annotated[EndReason, about("Why it is over.")]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of everything that is sent. ``osc_positional`` names the arguments that come first over OSC, in order."""
+    """Base of everything that is sent.
+
+    ``osc_positional`` names what comes first over OSC, in order, ``osc_rest`` what takes all numbers that follow.
+    """
 
     osc_positional: ClassVar[tuple[str, ...]] = ()
+    osc_rest: ClassVar[str] = ""
 
 
 class Reply(Message, frozen=True, kw_only=True):
@@ -208,6 +220,7 @@ class Finished(Reply, frozen=True, kw_only=True, tag="finished"):
     path: Annotated[str, about("The take; empty when none was written.")]
     underruns: Annotated[int, about("Times the stream ran dry while it played.")]
     first_sound_ms: Annotated[float, about("Request to first sample at the callback; 0 without sound.", unit="ms")]
+    note: Note = ""
 
 
 # --- Requests that open a stream -----------------------------------------------------------------------------------
@@ -232,10 +245,12 @@ class StreamRequest(Sampling, frozen=True, kw_only=True):
     reply: ClassVar[type[Reply]] = Opened
     osc_reply: ClassVar[type[Reply] | None] = Finished
     lead: Lead = 10.0
+    melody: Melody = ""
+    key_hint: Annotated[Key, about("Likely key, where neither `key` nor the words tell it.", osc=False)] = ""
     script: Annotated[
         str,
         about(
-            "Changes to come, as a take's sidecar holds them (JSON): each with its frame.", osc=False, max_length=10**6
+            "Changes to come, as a take's sidecar holds them (JSON): each with its frame.", osc=False, max_length=2**23
         ),
     ] = ""
 
@@ -297,6 +312,7 @@ class Update(Request, frozen=True, kw_only=True, tag="update"):
     top_k: TopK | None = None
     top_p: TopP | None = None
     guidance: Guidance | None = None
+    melody: Melody | None = None
 
 
 class Cancel(Request, frozen=True, kw_only=True, tag="cancel"):
@@ -380,7 +396,7 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
     sample_rate: SampleRate
     channels: Channels
     seconds: Annotated[float, about("Length it will have; 0 without an end.", unit="s")]
-    note: Annotated[str, about("What was done to the input that was not asked for, in words; else empty.")] = ""
+    note: Note = ""
 
 
 class Progress(Event, frozen=True, kw_only=True, tag="progress"):

@@ -10,7 +10,6 @@ import argparse
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,16 @@ import msgspec
 from msgspec import inspect
 
 from protocols import PROTOCOL_VERSION
-from protocols.bridge_messages import BRIDGE_EVENTS, BRIDGE_REQUESTS, Queued, SetDefaults, Sounding
+from protocols.bridge_messages import BRIDGE_EVENTS, BRIDGE_REQUESTS, SetDefaults
 from protocols.errors import ErrorCode
+from protocols.examples import examples
 from protocols.fields import FieldSpec, fields_of, plain
 from protocols.messages import (
     ENGINE_REQUESTS,
     EVENTS,
     AudioHeader,
-    Done,
     Event,
     Fail,
-    Finished,
     Reply,
     Request,
     Status,
@@ -53,15 +51,6 @@ _WORDS: dict[type[inspect.Type], str] = {
     inspect.DictType: "map",
     inspect.BytesType: "bytes",
 }
-
-
-@dataclass(frozen=True)
-class Example:
-    """One message a client sends, what it is for, and what comes back."""
-
-    purpose: str
-    sent: OscMessage
-    received: tuple[OscMessage, ...]
 
 
 def page() -> str:
@@ -99,54 +88,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def examples() -> list[Example]:
-    """The example messages of the page; the answers are made by the code that makes the real ones."""
-    play = "/bridge/play"
-    prompt = "slow dub techno, tape hiss"
-    refused = OscMessage(play, (4, prompt, "temperature", 9.0))
-    return [
-        Example(
-            "Eight seconds from words. The answer comes when the take is written; what happens on the way is told by events.",
-            OscMessage(play, (1, prompt, "duration", 8.0)),
-            (
-                form.event("bridge", Queued(request=1, stream=6, seed=91283, words=prompt)),
-                form.event("bridge", Sounding(stream=6, first_sound_ms=212.5)),
-                *form.done(play, 1, _finished(6, 8.0, "/music/daw-bridge/slow-dub-techno.wav")),
-            ),
-        ),
-        Example(
-            "Go on from a region of a file: from second 4, eight seconds long; twelve new seconds.",
-            OscMessage("/bridge/continue", (2, "/music/loop.wav", "start", 4.0, "length", 8.0, "duration", 12.0)),
-            tuple(form.done("/bridge/continue", 2, _finished(7, 12.0, "/music/daw-bridge/continue.wav"))),
-        ),
-        Example(
-            "Change stream 8 while it plays; the beat goes on where it is. There is no id, so the answer carries 0.",
-            OscMessage("/bridge/update", (8, "prompt", "a brass band arrives", "bpm", 128.0)),
-            tuple(form.done("/bridge/update", 0, Done())),
-        ),
-        Example(
-            "Stop everything, and have the answer sent to port 9001.",
-            OscMessage("/bridge/stop", (3, form.REPLY_PORT, 9001)),
-            tuple(form.done("/bridge/stop", 3, Done())),
-        ),
-        Example("A request with a mistake in it, and what is said about it.", refused, (_refusal_of(refused),)),
-    ]
-
-
-def _finished(stream: int, seconds: float, path: str) -> Finished:
-    return Finished(
-        stream=stream, reason="done", seconds=seconds, seed=91283, path=path, underruns=0, first_sound_ms=212.5
-    )
-
-
-def _refusal_of(message: OscMessage) -> OscMessage:
-    try:
-        form.parse(form.address_space(BRIDGE_REQUESTS)[message.address], message.arguments)
-    except form.OscFormError as error:
-        return form.fail(message.address, error.request_id, error)
-    raise AssertionError(f"{message} is no mistake")
-
-
 # --- Prose ---------------------------------------------------------------------------------------------------------
 
 
@@ -181,7 +122,8 @@ stream is changed, levelled and cancelled while it plays.
 - The **id** is a whole number of your own. It comes back in the answer, so that you can tell which request is answered. You may
   leave it out; the answer then carries 0. Keep ids below 16777216 if your host sends all numbers as floats.
 - The **positional** arguments come next and are always needed. All other parameters are optional and follow as name and value, in
-  any order. A parameter that is left out has its default.
+  any order. A parameter that is left out has its default. Where an address has `values…`, they are numbers, as many as you
+  like, before the first name.
 - Numbers may be sent as int or float: a float is rounded where a whole number is meant. Yes and no are `1` and `0`.
 - Address patterns (`*`, `?`) are not expanded. `/status`, `/version`, `/ping` and `/quit` also work without the process's name
   before them.
@@ -236,10 +178,9 @@ def _examples() -> Iterator[str]:
     yield ""
     yield "`→` is what you send to the bridge, `←` what comes back."
     for example in examples():
-        yield ""
-        yield example.purpose
-        yield ""
-        yield "```"
+        if example.purpose:
+            yield from ("", example.purpose)
+        yield from ("", "```")
         yield f"→ {written(example.sent)}"
         yield from (f"← {written(message)}" for message in example.received)
         yield "```"
@@ -323,7 +264,7 @@ def _requests(process: str, requests: Sequence[type[Request]]) -> Iterator[str]:
         yield ""
         if address:
             yield "```"
-            yield " ".join((address.path, "[id]", *(spec.name for spec in address.positional), *_optional(address)))
+            yield " ".join((address.path, "[id]", *_positional(address), *_optional(address)))
             yield "```"
             yield ""
         yield from _parameters(request, address)
@@ -334,12 +275,18 @@ def _requests(process: str, requests: Sequence[type[Request]]) -> Iterator[str]:
         yield ""
 
 
+def _positional(address: form.Address) -> Iterator[str]:
+    yield from (spec.name for spec in address.positional)
+    if address.rest is not None:
+        yield f"{address.rest.name}…"
+
+
 def _optional(address: form.Address) -> tuple[str, ...]:
     return ("[name value]…",) if address.named else ()
 
 
 def _parameters(request: type[Request], address: form.Address | None) -> Iterator[str]:
-    specs = fields_of(request)
+    specs = {name: spec for name, spec in fields_of(request).items() if spec.osc or request.root == "engine"}
     first = [specs[name] for name in request.osc_positional] if address else []
     ordered = [*first, *(spec for spec in specs.values() if spec not in first)]
     if ordered:
@@ -468,8 +415,9 @@ def _default(spec: FieldSpec) -> str:
 def _range(spec: FieldSpec) -> str:
     if spec.choices:
         return ", ".join(f"`{choice}`" for choice in spec.choices)
-    if spec.kind == "str":
-        return f"up to {spec.max_length} characters" if spec.max_length else ""
+    if spec.kind in ("str", "numbers"):
+        counted = "characters" if spec.kind == "str" else "numbers"
+        return f"up to {spec.max_length} {counted}" if spec.max_length else ""
     if spec.minimum is None or spec.maximum is None:
         return "0 or 1" if spec.kind == "bool" else ""
     return f"{plain(spec.minimum)} to {plain(spec.maximum)}"

@@ -101,14 +101,14 @@ def bridge(flags: list[str]) -> None:
 
 
 @app.command()
-@from_schema(Play)
+@from_schema(Play, without=("notes",))
 def play(asked: Asked, flags: list[str], fresh: Fresh = False) -> None:
     """Make a piece from words and play it as it appears."""
     _play(asked, flags, fresh)
 
 
 @app.command("continue")
-@from_schema(PlayContinue)
+@from_schema(PlayContinue, without=("notes",))
 def continue_region(asked: Asked, flags: list[str], fresh: Fresh = False) -> None:
     """Go on from the end of a region of an audio file."""
     _play(_with_file(asked), flags, fresh)
@@ -117,7 +117,7 @@ def continue_region(asked: Asked, flags: list[str], fresh: Fresh = False) -> Non
 @app.command()
 @from_schema(PlayMidi)
 def midi(asked: Asked, flags: list[str], fresh: Fresh = False) -> None:
-    """Play along a MIDI file: its tempo, key and length."""
+    """Play along a MIDI file: its lead line, tempo, key and length."""
     _play(_with_file(asked), flags, fresh)
 
 
@@ -129,7 +129,7 @@ def again(asked: Asked, flags: list[str], fresh: Fresh = False) -> None:
 
 
 @app.command()
-@from_schema(Play, without=("sound", "save", "format", "name", "level"))
+@from_schema(Play, without=("sound", "save", "format", "name", "level", "notes"))
 def render(
     asked: Asked,
     flags: list[str],

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
@@ -43,8 +43,7 @@ def melody_condition(line: MelodyLine, facts: MelodyFacts, *, origin: int = 0) -
         facts: of the model.
         origin: at which codec frame of the stream the line begins, an audio prompt's frames counted.
     """
-    pitches = leading_pitches(line, facts)
-    return MelodyCondition(pitches, facts, rate=len(pitches) / line.seconds, origin=origin)
+    return ChromaLine.of_line(line, facts).beginning(Fraction(origin))
 
 
 def leading_pitches(line: MelodyLine, facts: MelodyFacts) -> NDArray[np.int64]:
@@ -86,28 +85,39 @@ class LoopedLine:
     Attributes:
         line: the melody.
         frame_rate: codec frames per second, exactly.
+        begins: the moment at which the line begins, in frames, exactly; what is before it belongs to an earlier turn.
     """
 
     line: MelodyLine
     frame_rate: Fraction
+    begins: Fraction = Fraction(0)
+
+    def beginning(self, moment: Fraction) -> LoopedLine:
+        """The same, beginning at another moment, in frames."""
+        return replace(self, begins=moment)
 
     def at(self, frame: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Pitch classes (`SILENCE` where the line rests) and onsets, ``[count]`` each, from a frame on. Frame 0 begins with the
-        line; what is before it belongs to an earlier turn.
-        """
-        starts, ends, period, step = self._in_units
+        """Pitch classes (`SILENCE` where the line rests) and onsets, ``[count]`` each, from a frame on."""
+        starts, ends = self._two_turns
+        step = self.line.rate / self.frame_rate
+        first = (frame - self.begins) * step
+        # Moments are counted in a unit of which all of them are whole multiples. Notes begin and end at whole ticks: to find one,
+        # the tick before or after the moment will do.
+        unit = math.lcm(first.denominator, step.denominator)
+        period, width, moment = self.line.length * unit, int(step * unit), int(first * unit)
         pitches = np.full(count, SILENCE, dtype=np.int64)
         onsets = np.zeros(count, dtype=np.bool_)
         for index in range(count):
-            now = (frame + index) * step % period
-            heard = bisect_right(starts, now) - 1
-            latest = bisect_left(starts, now + step) - 1
-            onsets[index] = latest >= 0 and starts[latest] >= now
-            if heard >= 0 and ends[heard] <= now:
+            now = (moment + index * width) % period
+            following = now + width
+            heard = bisect_right(starts, now // unit) - 1
+            latest = bisect_left(starts, -(-following // unit)) - 1
+            onsets[index] = latest >= 0 and starts[latest] * unit >= now
+            if heard >= 0 and ends[heard] * unit <= now:
                 heard = -1
-            over = latest if ends[latest] <= now + step else latest - 1
-            if over >= 0 and starts[over] > now:
-                only_frame = heard >= 0 and starts[heard] > now - step
+            over = latest if ends[latest] * unit <= following else latest - 1
+            if over >= 0 and starts[over] * unit > now:
+                only_frame = heard >= 0 and starts[heard] * unit > now - width
                 if not (only_frame and ends[heard] - starts[heard] >= ends[over] - starts[over]):
                     heard = over
             if heard >= 0:
@@ -119,15 +129,30 @@ class LoopedLine:
         return Melody(*self.at(0, frames))
 
     @cached_property
-    def _in_units(self) -> tuple[list[int], list[int], int, int]:
-        """Starts and ends of the notes of two turns, a turn and a frame, in one unit of which all of them are whole multiples."""
-        step = self.line.rate / self.frame_rate
-        unit, period = step.denominator, self.line.length * step.denominator
-        starts = [note.start * unit for note in self.line.notes]
-        ends = [note.end * unit for note in self.line.notes]
-        starts += [start + period for start in starts]
-        ends += [end + period for end in ends]
-        return starts, ends, period, step.numerator
+    def _two_turns(self) -> tuple[list[int], list[int]]:
+        """Where the notes of two turns start and end, in ticks."""
+        starts, ends = [note.start for note in self.line.notes], [note.end for note in self.line.notes]
+        length = self.line.length
+        return starts + [start + length for start in starts], ends + [end + length for end in ends]
+
+
+@dataclass(frozen=True, eq=False)
+class ChromaLine:
+    """A line for a melody model, wherever it begins. Never changes; any thread."""
+
+    pitches: NDArray[np.int64]
+    facts: MelodyFacts
+    rate: Fraction
+
+    @classmethod
+    def of_line(cls, line: MelodyLine, facts: MelodyFacts) -> ChromaLine:
+        """Work the chroma of one turn out: milliseconds for a clip, a fraction of a second for an hour."""
+        pitches = leading_pitches(line, facts)
+        return cls(pitches, facts, len(pitches) / line.seconds)
+
+    def beginning(self, moment: Fraction) -> MelodyCondition:
+        """What the model hears of the line where it begins at this moment of the stream, in codec frames; to the nearest frame."""
+        return MelodyCondition(self.pitches, self.facts, rate=self.rate, origin=round(moment))
 
 
 def _cells(line: MelodyLine, facts: MelodyFacts) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,11 @@ class BeatGrid:
         """The beat at which a frame begins, exactly."""
         return self.origin + Fraction(frame) / frame_rate * self.bpm / 60
 
+    def next_bar(self, frame: int, frame_rate: Fraction) -> Fraction:
+        """The moment at or after the beginning of a frame at which a bar begins, in frames, exactly."""
+        beats = -self.beat_at(frame, frame_rate) % self.beats_per_bar
+        return frame + beats * 60 / self.bpm * frame_rate
+
     def continued(self, frame: int, frame_rate: Fraction, bpm: Fraction, beats_per_bar: int, division: int) -> BeatGrid:
         """The grid of another tempo or metre that goes on from this frame, in the middle of a beat wherever this one is."""
         beat = self.beat_at(frame, frame_rate) % self.beats_per_bar
@@ -67,9 +73,16 @@ class BeatGrid:
         return BeatGrid(bpm, beats_per_bar, division, origin % beats_per_bar)
 
 
+class FrameMelody(Protocol):
+    """A melody, frame by frame, that goes on for as long as anyone listens; `Melody`, and `engine.conditioning.melody_line`."""
+
+    def at(self, frame: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Pitch classes (`SILENCE` where it rests) and onsets, ``[count]`` each, from a frame on, which may be below 0."""
+
+
 @dataclass(frozen=True, eq=False)
 class Melody:
-    """A melody, frame by frame; it is repeated for as long as anyone listens.
+    """A melody of a whole number of frames, which are repeated; one without frames tells nothing, not even that it rests.
 
     Attributes:
         pitches: pitch classes ``[frames]``, `SILENCE` where it rests.
@@ -88,6 +101,14 @@ class Melody:
             onsets[0] = row[0] != SILENCE
         return cls(row, onsets)
 
+    def __len__(self) -> int:
+        return len(self.pitches)
+
+    def at(self, frame: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Pitch classes and onsets, ``[count]`` each, from a frame on; see `FrameMelody`."""
+        at = np.arange(frame, frame + count) % len(self)
+        return self.pitches[at], self.onsets[at]
+
 
 @dataclass(frozen=True, eq=False)
 class Score:
@@ -96,7 +117,7 @@ class Score:
     Attributes:
         frame_rate: codec frames per second, exactly.
         grid: of beats and bars.
-        melody: repeated from frame ``origin`` on, and before it.
+        melody: begins at frame ``origin``; what is before that belongs to an earlier turn of it.
         chords: pitch classes that sound, ``[frames, 12]`` of 0 and 1, repeated as the melody is.
         scale: pitch classes of the key.
         origin: frame of the stream at which melody and chords begin, an audio prompt's frames counted.
@@ -104,7 +125,7 @@ class Score:
 
     frame_rate: Fraction
     grid: BeatGrid | None = None
-    melody: Melody | None = None
+    melody: FrameMelody | None = None
     chords: NDArray[np.float32] | None = None
     scale: frozenset[int] | None = None
     origin: int = 0
@@ -112,13 +133,12 @@ class Score:
     def rows(self, frame: int, count: int) -> NDArray[np.float32]:
         """The features ``[count, FEATURES]`` of the frames from ``frame`` on."""
         result = np.zeros((count, FEATURES), dtype=np.float32)
-        frames = np.arange(frame - self.origin, frame - self.origin + count)
-        if self.melody is not None and len(self.melody.pitches):
-            at = frames % len(self.melody.pitches)
-            pitches = self.melody.pitches[at]
+        if self.melody:
+            pitches, onsets = self.melody.at(frame - self.origin, count)
             result[np.arange(count), MELODY + np.where(pitches == SILENCE, PITCH_CLASSES, pitches)] = 1
-            result[:, MELODY + PITCH_CLASSES + 1] = self.melody.onsets[at]
+            result[:, MELODY + PITCH_CLASSES + 1] = onsets
         if self.chords is not None and len(self.chords):
+            frames = np.arange(frame - self.origin, frame - self.origin + count)
             result[:, CHORD : CHORD + PITCH_CLASSES] = self.chords[frames % len(self.chords)]
         if self.scale is not None:
             result[:, [SCALE + pitch for pitch in self.scale]] = 1

@@ -113,6 +113,7 @@ class Directions:
         prompt: words.
         bpm: beats per minute, `SLOWEST_BPM` to `FASTEST_BPM`; 0 leaves it to the words.
         key: such as "A minor"; empty leaves it to the words.
+        key_hint: what the key seems to be; it counts where nothing else tells it, now or earlier.
 
     Raises:
         RequestError: ``bpm`` outside its range, or a ``key`` that is none.
@@ -121,13 +122,15 @@ class Directions:
     prompt: str = ""
     bpm: float = 0.0
     key: str = ""
+    key_hint: str = ""
 
     def __post_init__(self) -> None:
         if self.bpm and not SLOWEST_BPM <= self.bpm <= FASTEST_BPM:
             raise RequestError(ErrorCode.OUT_OF_RANGE, "bpm", self.bpm, f"0, or {SLOWEST_BPM} to {FASTEST_BPM}")
-        if self.key.strip() and _given_key(self.key) is None:
-            allowed = "a key such as A minor, Bb major, F# dorian or Em; empty for none"
-            raise RequestError(ErrorCode.OUT_OF_RANGE, "key", self.key, allowed)
+        for field_name, key in (("key", self.key), ("key_hint", self.key_hint)):
+            if key.strip() and _given_key(key) is None:
+                allowed = "a key such as A minor, Bb major, F# dorian or Em; empty for none"
+                raise RequestError(ErrorCode.OUT_OF_RANGE, field_name, key, allowed)
 
     def changed(self, prompt: str | None = None, bpm: float | None = None, key: str | None = None) -> Directions:
         """With what is given; None stays as it is.
@@ -139,6 +142,7 @@ class Directions:
             self.prompt if prompt is None else prompt,
             self.bpm if bpm is None else bpm,
             self.key if key is None else key,
+            self.key_hint,
         )
 
     @property
@@ -168,8 +172,11 @@ class Directions:
             tempo = _to_a_thousandth(self.bpm)
             words = f"{float(tempo):g} bpm"
             text = _say(text, _find_tempo(text), tempo, words, words if add else "")
+        found = _find_key(text)
         if key is not None:
-            text = _say(text, _find_key(text), key, key.name, f"in {key.name}" if add else "")
+            text = _say(text, found, key, key.name, f"in {key.name}" if add else "")
+        elif add and found is None and (hint := _given_key(self.key_hint)) is not None:
+            text = _say(text, None, hint, hint.name, f"in {hint.name}")
         return text
 
     def score(self, frame_rate: Fraction, *, first: int = 0) -> Score:
@@ -194,7 +201,9 @@ class Directions:
         elif grid is not None:
             beats, division = metre or (grid.beats_per_bar, grid.division)
             grid = grid.continued(frame, rate, tempo or grid.bpm, beats, division)
-        return dataclasses.replace(before, grid=grid, scale=before.scale if scale is None else scale)
+        hint = _given_key(self.key_hint)
+        scale = scale or before.scale or (None if hint is None else hint.scale)
+        return dataclasses.replace(before, grid=grid, scale=scale)
 
 
 def tempo_in(prompt: str) -> Fraction | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.checkpoints import ModelBundle
-from engine.conditioning.score import Melody, Score
+from engine.conditioning.score import FrameMelody, Score
 from engine.conditioning.words import Directions
 from engine.runtime.lm import Condition
 from engine.runtime.sampler import FrameSampler
@@ -39,7 +39,7 @@ class Request:
     """
 
     prompt: str
-    melody: Melody | None = None
+    melody: FrameMelody | None = None
     codes: Tensor | None = None
 
     @property

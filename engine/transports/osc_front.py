@@ -38,7 +38,7 @@ from protocols.settings import Settings
 from protocols.wire import sidecar_of
 
 _PUMP_S = 0.02
-_TOLD = (Started, Progress, Updated, Ended)
+_TOLD = (Progress, Updated)
 
 
 class _TakeOwner:
@@ -55,6 +55,7 @@ class _TakeOwner:
         self._recipe: Recipe | None = None
         self._ended: Ended | None = None
         self._acknowledged = 0
+        self._note = ""
 
     @property
     def name(self) -> str:
@@ -78,6 +79,9 @@ class _TakeOwner:
                 self._ended = event
                 self._osc.front.publish(event, self._asker)
                 self.pump()
+            case Started(note=note):
+                self._note = note
+                self._osc.front.publish(event, self._asker)
             case _ if isinstance(event, _TOLD):
                 self._osc.front.publish(event, self._asker)
 
@@ -144,6 +148,7 @@ class _TakeOwner:
                 path=path,
                 underruns=0,
                 first_sound_ms=0.0,
+                note=self._note,
             ),
         )
 

@@ -51,7 +51,13 @@ class Address:
     def named(self) -> tuple[FieldSpec, ...]:
         """The arguments that come as name and value, in any order."""
         specs = fields_of(self.request)
-        return tuple(spec for spec in specs.values() if spec.osc and spec.name not in self.request.osc_positional)
+        first = (*self.request.osc_positional, self.request.osc_rest)
+        return tuple(spec for spec in specs.values() if spec.osc and spec.name not in first)
+
+    @property
+    def rest(self) -> FieldSpec | None:
+        """What takes all numbers that follow the positional arguments."""
+        return fields_of(self.request).get(self.request.osc_rest)
 
 
 @dataclass(frozen=True)
@@ -174,7 +180,7 @@ def _split_id(address: Address, arguments: Sequence[Argument]) -> tuple[int, Seq
 
 def _reply_port(address: Address, arguments: Sequence[Argument]) -> int | None:
     """Where the answer is wanted, read before anything else: a refusal must arrive there too."""
-    pairs = arguments[len(address.positional) :]
+    pairs = arguments[_first_name(address, arguments) :]
     return port_number(dict(zip(pairs[::2], pairs[1::2], strict=False)).get(REPLY_PORT))
 
 
@@ -184,7 +190,10 @@ def _named_values(address: Address, arguments: Sequence[Argument]) -> dict[str, 
     if len(arguments) < len(positional):
         missing = positional[len(arguments)]
         raise RequestError(ErrorCode.MISSING, missing.name, None, missing.allowed)
-    pairs = arguments[len(positional) :]
+    names = _first_name(address, arguments)
+    if address.rest is not None:
+        values[address.rest.name] = list(arguments[len(positional) : names])
+    pairs = arguments[names:]
     if len(pairs) % 2:
         raise RequestError(ErrorCode.MISSING, shortened(pairs[-1]), None, "a value after each parameter's name")
     allowed = {spec.name for spec in address.named}
@@ -197,6 +206,14 @@ def _named_values(address: Address, arguments: Sequence[Argument]) -> dict[str, 
             )
         values[name] = value
     return values
+
+
+def _first_name(address: Address, arguments: Sequence[Argument]) -> int:
+    """Where names and values begin: after the positional arguments, and after the numbers of an address that takes many."""
+    index = len(address.positional)
+    while address.rest is not None and index < len(arguments) and not isinstance(arguments[index], str):
+        index += 1
+    return index
 
 
 def port_number(value: object) -> int | None:

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import conditioning
 from daw_bridge.lead_line import lead_line
-from daw_bridge.midi_clip import read_midi_clip
+from daw_bridge.midi_file import read_midi_clip
 from engine.training.composer import compose
 from engine.training.rendering import Renderer
 from protocols.errors import RequestError

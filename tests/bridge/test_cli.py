@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import mido
 import numpy as np
 import psutil
 import pytest
@@ -26,6 +27,7 @@ from daw_bridge.cli.options import help_of
 from protocols.bridge_messages import BridgeReport, Play
 from protocols.errors import ErrorCode, RequestError
 from protocols.fields import fields_of
+from protocols.melody import MelodyLine
 from protocols.messages import ModelInfo, ModelStatus
 from protocols.settings import BridgeSettings, FileSettings, Settings, load_settings
 from tests.support.models import untrained_pocket
@@ -124,7 +126,7 @@ finally:
     assert "loaded: []" in shown
     text = " ".join(shown.split())
     for spec in fields_of(Play).values():
-        assert help_of(spec) in text
+        assert (help_of(spec) in text) == (spec.name != "notes"), "a command line has sent no notes before"
 
 
 def test_no_command_shows_the_commands() -> None:
@@ -201,6 +203,24 @@ def test_play_writes_a_take_and_prints_its_path_last(studio: Studio) -> None:
     assert "There is no sound card: playing into the file only" in result.stderr
     assert "first sound after" in result.stderr
     assert "0 underruns" in result.stderr
+
+
+def test_midi_follows_the_lead_line_of_a_file(studio: Studio, tmp_path: Path) -> None:
+    clip = mido.MidiFile(ticks_per_beat=480)
+    chord = [mido.Message("note_on", note=pitch, velocity=90) for pitch in (60, 64, 67)]
+    release = [mido.Message("note_off", note=pitch, time=480 * (pitch == 60)) for pitch in (60, 64, 67)]
+    clip.tracks.append(mido.MidiTrack(chord + release))
+    clip.save(tmp_path / "clip.mid")
+    result = studio.run("midi", str(tmp_path / "clip.mid"), "--lead", "highest", "--bpm", "300", "--prompt", "choir")
+    assert result.returncode == 0, result.stderr
+    assert "clip.mid: 120 bpm, 4/4, " in result.stderr
+    assert "played at 300 bpm" in result.stderr
+    sidecar = json.loads(Path(result.stdout.splitlines()[-1]).with_suffix(".json").read_text())
+    assert sidecar["host_request"]["lead"] == "highest"
+    assert [note.pitch for note in MelodyLine.decode(sidecar["request"]["melody"]).notes] == [67]
+    refused = studio.run("midi", str(tmp_path / "clip.mid"), "--lead", "lowest")
+    assert refused.returncode != 0
+    assert "out_of_range: lead = lowest (allowed: auto, highest, loudest, channel:1 to channel:16)" in refused.stderr
 
 
 def test_render_writes_the_file_that_was_named_and_never_over_another(studio: Studio, tmp_path: Path) -> None:

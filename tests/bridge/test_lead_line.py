@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daw_bridge.lead_line import Part, best_part, lead_line
-from daw_bridge.midi_clip import MAX_NOTES, MidiClip, read_midi_clip
+from daw_bridge.midi_clip import MidiClip
+from daw_bridge.midi_file import MAX_NOTES, read_midi_clip
 from protocols.errors import ErrorCode, RequestError
 from protocols.melody import MelodyLine
 

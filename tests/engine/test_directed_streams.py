@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from engine.admission import Admission
+from engine.changes import Change
 from engine.checkpoints import ModelBundle, load_model
 from engine.conditioning.score import GRID, SCALE
 from engine.conditioning.words import Directions
-from engine.preparation import Preparation, PreparedStream
-from engine.stream import Change, EngineStream, StreamChanged
+from engine.preparation import Preparation
 from protocols.errors import ErrorCode, RequestError
 from protocols.messages import Generate, Open, StreamRequest, Update
 from protocols.settings import Settings
 from tests.support.own_models import forget_score, write_own_model
+from tests.support.streams import codes_of, frames_of, play, prepare
 
 BAR = GRID + 11
 WINDOW, STRIDE = 40, 20
@@ -51,38 +50,6 @@ def plain(folder: Path) -> ModelBundle:
     return load_model(str(deaf), device="cpu")
 
 
-def prepare(bundle: ModelBundle, request: StreamRequest, payload: bytes = b"") -> PreparedStream:
-    return Preparation(bundle).prepare(1, Admission(bundle, Settings()).plan(request, payload))
-
-
-def play(bundle: ModelBundle, request: StreamRequest) -> EngineStream:
-    return prepare(bundle, request).stream
-
-
-def frames_of(stream: EngineStream, most: int = 10**6) -> Iterator[tuple[NDArray[np.int64], list[Change]]]:
-    """Each frame's codes as it is made, with the changes that came before it."""
-    codes: list[NDArray[np.int64]] = []
-    advance = stream.sampler.advance
-
-    def watched() -> torch.Tensor | None:
-        made = advance()
-        if made is not None:
-            codes.append(made[0].numpy())
-        return made
-
-    stream.sampler.advance = watched  # type: ignore[method-assign]
-    changes: list[Change] = []
-    while not stream.sampler.done and stream.frames < most:
-        changes += [event.change for event in stream.advance() if isinstance(event, StreamChanged)]
-        while codes:
-            yield codes.pop(0), changes
-            changes = []
-
-
-def codes_of(stream: EngineStream, most: int = 10**6) -> NDArray[np.int64]:
-    return np.concatenate([codes for codes, _ in frames_of(stream, most)], axis=1)
-
-
 def test_without_a_score_tempo_and_key_are_told_in_words(plain: ModelBundle) -> None:
     fields = codes_of(play(plain, Generate(prompt="a song", bpm=92.0, key="Am", duration=0.4, seed=1)))
     words = codes_of(play(plain, Generate(prompt="a song, 92 bpm, in A minor", duration=0.4, seed=1)))
@@ -93,8 +60,7 @@ def test_without_a_score_tempo_and_key_are_told_in_words(plain: ModelBundle) -> 
 
 def test_without_a_tempo_a_model_hears_no_beat(scored: ModelBundle) -> None:
     stream = play(scored, Generate(prompt="a song", duration=0.4, seed=1))
-    assert stream.score is not None
-    assert not stream.score.rows(0, 20).any()
+    assert not stream.hearing.score.rows(0, 20).any()
 
 
 def test_a_model_hears_the_score_of_words_and_fields(scored: ModelBundle) -> None:
@@ -107,10 +73,8 @@ def test_a_model_hears_the_score_of_words_and_fields(scored: ModelBundle) -> Non
     assert not np.array_equal(steady, codes())
     assert not np.array_equal(steady, codes(bpm=92.0, key="C"))
     assert np.array_equal(codes(key="C"), codes(key="Am")), "the same scale; the words stay as they are"
-    spoken = play(scored, Generate(prompt="waltz in A minor, 92 bpm", duration=0.4)).score
-    given = play(scored, Generate(prompt="waltz", bpm=92.0, key="A minor", duration=0.4)).score
-    assert spoken is not None
-    assert given is not None
+    spoken = play(scored, Generate(prompt="waltz in A minor, 92 bpm", duration=0.4)).hearing.score
+    given = play(scored, Generate(prompt="waltz", bpm=92.0, key="A minor", duration=0.4)).hearing.score
     assert np.array_equal(spoken.rows(0, 200), given.rows(0, 200))
 
 
@@ -122,25 +86,22 @@ def test_the_first_bar_begins_after_the_audio_prompt(scored: ModelBundle, frames
     stream = prepare(scored, request, codes.tobytes()).stream
     first = min(frames, WINDOW - STRIDE)
     assert stream.prompt_frames == first
-    assert stream.score is not None
-    assert stream.score.rows(first, 1)[0, BAR] == 1
-    assert stream.score.latest.grid is not None
-    assert stream.score.latest.grid.beat_at(first, scored.frame_rate) % 4 == 0
+    assert stream.hearing.score.rows(first, 1)[0, BAR] == 1
+    assert stream.hearing.score.latest.grid is not None
+    assert stream.hearing.score.latest.grid.beat_at(first, scored.frame_rate) % 4 == 0
 
 
 def test_a_change_of_tempo_goes_on_in_the_middle_of_the_beat(scored: ModelBundle) -> None:
     stream = play(scored, Open(prompt="waltz in A minor", bpm=92.0, seed=3))
     preparation = Preparation(scored)
-    before = stream.score
-    assert before is not None
+    before = stream.hearing.score
     assert len(list(frames_of(stream, 31))) == 31
     stream.add_change(
         preparation.condition(Change.of(Update(stream=1, bpm=133.0), Directions("waltz in A minor", 92.0)))
     )
     frame = stream.sampler.next_frame
     stream.advance()
-    after = stream.score
-    assert after is not None
+    after = stream.hearing.score
     assert after is not before
     old, new = before.latest.grid, after.latest.grid
     assert old is not None
@@ -158,9 +119,8 @@ def test_a_score_remembers_as_much_as_windows_hear_again(scored: ModelBundle) ->
 
     def codes(memory: int | None) -> NDArray[np.int64]:
         stream = play(scored, Generate(prompt="a song", bpm=92.0, duration=2.2, seed=5, script=script))
-        assert stream.score is not None
         if memory is not None:
-            stream.score = replace(stream.score, memory=memory)
+            stream.hearing = replace(stream.hearing, score=replace(stream.hearing.score, memory=memory))
         return codes_of(stream)
 
     made = codes(None)
@@ -199,10 +159,8 @@ def test_a_changed_stream_is_made_again_from_its_record(which: str, request: pyt
     without = play(bundle, asked)
     assert not np.array_equal(np.concatenate(made, axis=1), codes_of(without))
     if bundle.score:
-        assert stream.score is not None
-        assert again.score is not None
-        assert np.array_equal(stream.score.rows(85, 60), again.score.rows(85, 60))
-        scale = np.flatnonzero(again.score.rows(110, 1)[0, SCALE : SCALE + 12]).tolist()
+        assert np.array_equal(stream.hearing.score.rows(85, 60), again.hearing.score.rows(85, 60))
+        scale = np.flatnonzero(again.hearing.score.rows(110, 1)[0, SCALE : SCALE + 12]).tolist()
         assert scale == [0, 2, 4, 5, 7, 9, 11]
 
 

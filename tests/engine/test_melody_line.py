@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 
@@ -196,6 +197,23 @@ def test_a_score_hears_the_line() -> None:
     assert rows[:, MELODY : MELODY + 12].argmax(axis=1)[::25].tolist() == [0, 1, 2, 3, 4, 5, 6, 7] * 2
     assert np.flatnonzero(rows[:, MELODY + 13]).tolist() == list(range(0, 400, 25))
     assert not rows[:, MELODY + 12].any()
+
+
+@pytest.mark.parametrize("begins", [Fraction(13), Fraction(40, 3), Fraction(-7, 11), Fraction(100_001, 7)])
+def test_a_line_begins_wherever_it_is_to(begins: Fraction) -> None:
+    """Against the same line whose notes are moved instead."""
+    line = scale(7, Fraction(1, 3))
+    placed = LoopedLine(line, RATE).beginning(begins)
+    first = math.floor(begins)
+    _, onsets = placed.at(first - 2, 4 * 60)
+    expected = sorted({math.floor(begins + note * RATE / 3) - (first - 2) for note in range(-1, 20)})
+    assert np.flatnonzero(onsets).tolist() == [frame for frame in expected if 0 <= frame < 240]
+    pitches, _ = placed.at(math.ceil(begins), 5)
+    assert pitches[0] == line.notes[0].pitch % 12
+    many_turns = 3 * 10**6 * 7 * 50 // 3
+    assert [part.tolist() for part in placed.at(first, 300)] == [
+        part.tolist() for part in placed.at(first + many_turns, 300)
+    ]
 
 
 def test_a_line_may_be_longer_or_shorter_than_what_hears_it() -> None:

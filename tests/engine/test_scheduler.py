@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from engine.changes import Change
 from engine.checkpoints import ModelBundle, load_model
 from engine.conditioning.words import Directions
 from engine.preparation import Preparation, StreamPlan
 from engine.scheduler import Alter, End, Scheduler, Start, Stop, Take
 from engine.stream import (
     AudioBlock,
-    Change,
     EngineEvent,
     EngineStream,
     StreamChanged,
@@ -183,7 +183,7 @@ def test_changes_take_effect_between_frames_and_a_replay_of_them_is_the_same(bun
     desk.scheduler.post(Alter(1, Change(temperature=0.2, guidance=1.0)))
     desk.step(9)
     condition = bundle.lm.condition(bundle.text.encode("another song").hidden)
-    desk.scheduler.post(Alter(1, Change(directions=Directions("another song"), condition=condition)))
+    desk.scheduler.post(Alter(1, Change(directions=Directions("another song"), words=condition)))
     desk.run()
     changes = [event.change for event in desk.of(StreamChanged, 1)]
     assert len(changes) == 2

@@ -122,6 +122,20 @@ def test_ten_thousand_bars_later_the_beat_is_where_it_should_be(bpm: Fraction, b
     )
 
 
+@pytest.mark.parametrize("grid", [BeatGrid(Fraction(97123, 1000), 3, 2, Fraction(7, 5)), BeatGrid(Fraction(120))])
+def test_the_next_bar_line_is_exact(grid: BeatGrid) -> None:
+    for frame in (0, 1, 99, 100, 12_345):
+        moment = grid.next_bar(frame, RATE)
+        bar = grid.beats_per_bar * 60 / grid.bpm * RATE
+        assert frame <= moment < frame + bar
+        assert (grid.origin + moment / RATE * grid.bpm / 60) % grid.beats_per_bar == 0
+
+
+def test_a_melody_without_frames_tells_nothing() -> None:
+    assert not Score(RATE, melody=Melody.of_pitches([])).rows(0, 5).any()
+    assert Score(RATE, melody=Melody.of_pitches([SILENCE])).rows(0, 5)[:, MELODY + 12].all()
+
+
 def test_a_grid_goes_on_in_the_middle_of_a_beat() -> None:
     grid = BeatGrid(Fraction(92))
     frame = 77

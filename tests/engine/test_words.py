@@ -258,3 +258,30 @@ def test_a_score_goes_on_where_it_is() -> None:
     begun = Directions("6/8, 60 bpm").score_after(Directions().score(rate), 33)
     assert begun.grid is not None
     assert (begun.grid.beats_per_bar, begun.grid.division, begun.grid.beat_at(33, rate) % 2) == (2, 3, 0)
+
+
+def test_a_hint_counts_where_nothing_else_tells_the_key() -> None:
+    rate = Fraction(50)
+    hinted = Directions("a song", key_hint="Bb major")
+    assert hinted.text == "a song, in B flat major"
+    assert hinted.words == "a song"
+    assert hinted.score(rate).scale == B_FLAT_MAJOR
+    worded = Directions("a song in A minor", key_hint="Bb major")
+    assert worded.text == "a song in A minor"
+    assert worded.score(rate).scale == A_MINOR
+    given = Directions("a song in A minor", key="C# minor", key_hint="Bb major")
+    assert given.text == "a song in C sharp minor"
+    assert given.score(rate).scale == C_SHARP_MINOR
+
+
+def test_a_hint_gives_way_to_what_was_told_earlier() -> None:
+    rate = Fraction(50)
+    hinted = Directions("a song", key_hint="Bb major")
+    later = hinted.changed(prompt="drums in A minor")
+    assert later.key_hint == "Bb major"
+    score = later.score_after(hinted.score(rate), 10)
+    assert score.scale == A_MINOR
+    assert later.changed(prompt="drums").score_after(score, 20).scale == A_MINOR
+    with pytest.raises(RequestError) as refused:
+        Directions(key_hint="H")
+    assert refused.value.field == "key_hint"

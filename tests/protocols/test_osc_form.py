@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from protocols.bridge_messages import (
     BRIDGE_EVENTS,
     BRIDGE_REQUESTS,
+    AddNotes,
     BridgeUpdate,
     DeviceInfo,
     DeviceList,
@@ -223,6 +224,27 @@ def test_a_refusal_knows_the_port_that_wants_it() -> None:
         assert (error.code, error.field, error.reply_port) == (ErrorCode.OUT_OF_RANGE, form.REPLY_PORT, None)
 
 
+def test_numbers_without_end_come_before_names() -> None:
+    add = SPACE["/bridge/notes/add"]
+    page = [60, 0, 1.0, 100, 64, 1, 0.5, 90.0]
+    expected = AddNotes(name="tune", index=4, values=[60, 0, 1, 100, 64, 1, 0.5, 90])
+    assert form.parse(add, ["tune", 4, *page]) == (0, expected, None)
+    assert form.parse(add, [7, "tune", 4.0, *page, form.REPLY_PORT, 9001]) == (7, expected, 9001)
+    assert form.parse(add, ["tune", 4])[1] == AddNotes(name="tune", index=4, values=[])
+    for arguments, code, field in (
+        ((7, "tune", 4, 60, b"1", 2), ErrorCode.BAD_TYPE, "values"),
+        ((7, "tune", 4, 60, float("nan")), ErrorCode.OUT_OF_RANGE, "values"),
+        ((7, "tune", 4, 60, float("inf")), ErrorCode.OUT_OF_RANGE, "values"),
+        ((7, "tune", 4, *[1] * 8193), ErrorCode.TOO_LONG, "values"),
+        ((7, "tune", 4, 60, "colour", 3), ErrorCode.UNKNOWN_PARAMETER, "colour"),
+        ((7, "tune", 4, 60, "values", 3), ErrorCode.UNKNOWN_PARAMETER, "values"),
+        ((7, "tune", 2048, 60), ErrorCode.OUT_OF_RANGE, "index"),
+        ((7, "tune"), ErrorCode.MISSING, "index"),
+    ):
+        error = refusal(add, *arguments)
+        assert (error.code, error.field, error.request_id) == (code, field, 7)
+
+
 def test_defaults_fill_in_what_a_request_has_and_leaves_out() -> None:
     defaults = {"temperature": 0.5, "seed": 7, "no such parameter": 1}
     _, request, _ = form.parse(SPACE["/bridge/play"], ["dub", "seed", 8], defaults)
@@ -235,7 +257,7 @@ def test_a_reply_is_one_done_with_its_values_in_order() -> None:
         stream=6, reason="done", seconds=8.0, seed=9, path="/takes/a.wav", underruns=0, first_sound_ms=212.5
     )
     assert list(form.done("/bridge/play", 3, reply)) == [
-        OscMessage("/done", ("/bridge/play", 3, 6, "done", 8.0, 9, "/takes/a.wav", 0, 212.5))
+        OscMessage("/done", ("/bridge/play", 3, 6, "done", 8.0, 9, "/takes/a.wav", 0, 212.5, ""))
     ]
     assert list(form.done("/bridge/stop", 0, Done())) == [OscMessage("/done", ("/bridge/stop", 0))]
 

@@ -127,7 +127,7 @@ def test_a_request_that_takes_its_time_is_answered_when_it_is_done(setup: Setup)
     setup.front.done(second, reply)
     setup.front.fail(first, RequestError(ErrorCode.ENGINE_LOST, "engine"))
     assert setup.taken() == [
-        (PD.at(9000), OscMessage("/done", ("/bridge/play", 1, 3, "done", 1.0, 4, "/a.wav", 0, 0.0))),
+        (PD.at(9000), OscMessage("/done", ("/bridge/play", 1, 3, "done", 1.0, 4, "/a.wav", 0, 0.0, ""))),
         (MAX, OscMessage("/fail", ("/bridge/play", 1, "engine_lost", "engine_lost: engine"))),
     ]
 

@@ -10,6 +10,7 @@ import pytest
 from protocols import reference
 from protocols.bridge_messages import BRIDGE_EVENTS, BRIDGE_REQUESTS
 from protocols.errors import ErrorCode
+from protocols.examples import Example, examples
 from protocols.fields import fields_of
 from protocols.messages import ENGINE_REQUESTS, EVENTS
 from protocols.osc import form
@@ -54,8 +55,8 @@ def test_links_lead_somewhere_and_tables_are_even() -> None:
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1
 
 
-@pytest.mark.parametrize("example", reference.examples(), ids=lambda example: example.sent.address)
-def test_examples_are_messages_that_the_bridge_takes(example: reference.Example) -> None:
+@pytest.mark.parametrize("example", examples(), ids=lambda example: example.sent.address)
+def test_examples_are_messages_that_the_bridge_takes(example: Example) -> None:
     for message in (example.sent, *example.received):
         assert decode(encode(message.address, *message.arguments)) == [message]
         assert reference.written(message) in PAGE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import mido
@@ -14,6 +15,7 @@ import soundfile
 from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
 from pythonosc.osc_message_builder import build_msg
 
+from protocols.melody import MelodyLine
 from tests.support.clients import OscPeer, ZmqPeer
 from tests.support.models import untrained_pocket
 from tests.support.processes import Process, wait_until
@@ -71,8 +73,8 @@ def test_status_and_version_answer_bare_and_by_root(engine: Process, host: OscPe
 def test_play_sounds_is_saved_and_is_answered_with_the_clients_id(host: OscPeer, studio: Path) -> None:
     outcome, answer = host.ask("/bridge/play", 41, "happy rock", "duration", 1.0, "seed", 3)
     assert outcome == "/done"
-    stream, reason, seconds, seed, path, underruns, first_sound = answer
-    assert (reason, seconds, seed, underruns) == ("done", 1.0, 3, 0)
+    stream, reason, seconds, seed, path, underruns, first_sound, note = answer
+    assert (reason, seconds, seed, underruns, note) == ("done", 1.0, 3, 0, "")
     assert first_sound > 0
     assert Path(path).parent == studio / "takes"
     order = [address for address, arguments in host.heard if stream in arguments[:2]]
@@ -105,19 +107,25 @@ def test_a_region_is_continued(host: OscPeer, studio: Path) -> None:
     assert sidecar["prompt_codes"], "the prompt is kept as codes: the take can be made again without the file"
 
 
-def test_a_midi_clip_sets_tempo_and_length(host: OscPeer, studio: Path) -> None:
+def test_a_midi_clip_sets_tempo_key_and_length(host: OscPeer, studio: Path) -> None:
     outcome, answer = host.ask("/bridge/midi", 3, str(write_clip(studio / "clip.mid")), "prompt", "piano")
     assert outcome == "/done"
     assert answer[2] == pytest.approx(2 * 4 * 60 / 100)
     queued = next(arguments for address, arguments in host.heard if address == "/bridge/queued")
-    assert "piano" in queued[3]
-    assert "100 bpm" in queued[3]
+    assert queued[3] == "piano"
     asked = json.loads(Path(answer[4]).with_suffix(".json").read_text())["request"]
-    assert asked["bpm"] == 100.0
-    assert asked["key"].endswith((" major", " minor"))
-    _, answer = host.ask("/bridge/midi", 4, str(studio / "clip.mid"), "bpm", 50.0, "key", "F# dorian", "sound", 0)
+    assert (asked["bpm"], asked["key"]) == (100.0, "")
+    assert asked["key_hint"].endswith((" major", " minor"))
+    assert MelodyLine.decode(asked["melody"]).seconds == Fraction(2 * 4 * 60, 100)
+    started = next(arguments for address, arguments in host.heard if address == "/bridge/started")
+    assert started[-1] == answer[-1]
+    assert answer[-1].startswith("clip.mid: 100 bpm")
+    assert "this model hears no melody: tempo and key are told in words" in answer[-1]
+    arguments = ("bpm", 50.0, "key", "F# dorian", "sound", 0)
+    _, answer = host.ask("/bridge/midi", 4, str(studio / "clip.mid"), *arguments)
     asked = json.loads(Path(answer[4]).with_suffix(".json").read_text())["request"]
     assert (asked["bpm"], asked["key"]) == (50.0, "F# dorian")
+    assert answer[2] == pytest.approx(2 * 4 * 60 / 50), "the clip is played at that tempo"
 
 
 def test_an_open_stream_is_updated_and_cancelled(host: OscPeer) -> None:
@@ -225,6 +233,14 @@ def test_a_setting_is_read_set_and_pushed_to_listeners(bridge: Process, host: Os
         ("/bridge/continue", [1, "HOURS"], "too_long", "length"),
         ("/bridge/continue", [1, "/etc/hostname"], "not_allowed", "path"),
         ("/bridge/midi", [1, "TEXT"], "not_midi", "path"),
+        ("/bridge/midi", [1, "SILENT.mid"], "empty", "path"),
+        ("/bridge/midi", [1, "CLIP.mid", "lead", "lowest"], "out_of_range", "lead"),
+        ("/bridge/midi", [1, "CLIP.mid", "lead", "channel:2"], "out_of_range", "channel:1"),
+        ("/bridge/midi", [1, "CLIP.mid", "bpm", 7.0], "out_of_range", "bpm"),
+        ("/bridge/play", [1, "x", "notes", "tune"], "not_found", "notes"),
+        ("/bridge/notes/file", [1, "tune", "TEXT"], "not_midi", "path"),
+        ("/bridge/notes/file", [1, " ", "CLIP.mid"], "empty", "name"),
+        ("/bridge/notes/add", [1, "tune", 0, 60, 0, 1, 100], "not_found", "name"),
         ("/bridge/cancel", [1, 4711], "unknown_stream", "stream"),
         ("/bridge/device", [1, "no such card"], "unknown_device", "device"),
         ("/bridge/param/flavour", [], "unknown_parameter", "flavour"),
@@ -238,7 +254,9 @@ def test_bad_input_gets_one_clear_error(
     (studio / "EMPTY.wav").replace(studio / "EMPTY")
     soundfile.write(studio / "HOURS.wav", np.zeros((30 * 8000, 1)), 8000)
     (studio / "HOURS.wav").replace(studio / "HOURS")
-    named_files = {"MISSING", "TEXT", "EMPTY", "HOURS"}
+    write_clip(studio / "CLIP.mid")
+    write_clip(studio / "SILENT.mid", bars=0)
+    named_files = {"MISSING", "TEXT", "EMPTY", "HOURS", "CLIP.mid", "SILENT.mid"}
     arguments = [str(studio / item) if item in named_files else item for item in arguments]
     errors = status(host)["errors"]
     host.heard.clear()

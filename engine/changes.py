@@ -1,0 +1,68 @@
+"""What changes in a stream while it runs: as it was asked for, as it is encoded, and as a take's sidecar keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from engine.conditioning.melody_line import ChromaLine, LoopedLine
+from engine.conditioning.words import Directions
+from engine.runtime.lm import Condition
+from protocols.melody import MelodyLine
+from protocols.messages import Update
+
+_SAMPLING = ("temperature", "top_k", "top_p", "guidance")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of a running stream; what is None stays as it is.
+
+    Attributes:
+        frame: of new material, from which on it is meant.
+        directions: all that the stream is asked to play from then on.
+        melody: the melody from then on; empty takes it away.
+        words: the directions' words as the model hears them, once they are encoded.
+        line: the melody in the form that the model hears, once it is worked out; where it begins depends on the frame.
+    """
+
+    frame: int = 0
+    directions: Directions | None = None
+    melody: MelodyLine | Literal[""] | None = None
+    words: Condition | None = None
+    line: LoopedLine | ChromaLine | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    guidance: float | None = None
+
+    @classmethod
+    def of(cls, update: Update, before: Directions, frame: int = 0) -> Change:
+        """What a request changes in a stream that is asked to play ``before``.
+
+        Raises:
+            RequestError: as `Directions`, and as `MelodyLine.decode`.
+        """
+        given = {name: getattr(update, name) for name in ("prompt", "bpm", "key")}
+        changes = any(value is not None for value in given.values())
+        return cls(
+            frame,
+            before.changed(**given) if changes else None,
+            MelodyLine.decode(update.melody) if update.melody else "" if update.melody is not None else None,
+            **{name: getattr(update, name) for name in _SAMPLING},
+        )
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The sampling settings that change, by name."""
+        values = {name: getattr(self, name) for name in _SAMPLING}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def record(self) -> dict[str, str | int | float | None]:
+        """The change as a sidecar keeps it: an `Update` with its frame."""
+        record: dict[str, str | int | float | None] = {"frame": self.frame}
+        if self.directions is not None:
+            record |= {"prompt": self.directions.prompt, "bpm": self.directions.bpm, "key": self.directions.key}
+        if self.melody is not None:
+            record["melody"] = self.melody.encode() if self.melody else ""
+        return record | self.sampling
