@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from engine.checkpoints.catalogue import POCKET
 from engine.training.codec.config import CodecTraining
 from engine.training.display import Display
 from engine.training.lm.config import LMTraining
+from engine.training.options import add_options, given_options
 from engine.training.recipes import MACHINE, RECIPES, Recipe, folder_recipe, keep_recipe, read_recipe
 from engine.training.stopping import Stop, Stopped
 from protocols.errors import ErrorCode, RequestError
@@ -25,7 +26,6 @@ from protocols.errors import ErrorCode, RequestError
 _LOG = logging.getLogger(__name__)
 
 _SETTINGS: dict[str, type[Any]] = {"codec": CodecTraining, "lm": LMTraining}
-_TYPES: dict[str, type] = {"int": int, "float": float, "str": str}
 _FACTS = ("hours", "held_out_hours", "seed")
 _ALL = ("data", "codec", "tokens", "lm", "export")
 _HELP = {
@@ -216,21 +216,12 @@ def _add_lm(parser: argparse.ArgumentParser) -> None:
 
 def _add_settings(parser: argparse.ArgumentParser, kind: type[Any]) -> None:
     group = parser.add_argument_group("settings of the training", "defaults: those of the recipe")
-    for one in fields(kind):
-        if one.name in MACHINE:
-            continue
-        name, text = "--" + one.name.replace("_", "-"), one.metadata["help"].replace("%", "%%")
-        if one.type == "bool":
-            group.add_argument(name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
-        else:
-            read = _TYPES[str(one.type)]
-            group.add_argument(name, type=read, default=argparse.SUPPRESS, metavar=read.__name__, help=text)
+    add_options(group, kind, without=MACHINE, defaults=False)
 
 
 def _given(arguments: argparse.Namespace, kind: type[Any]) -> dict[str, Any]:
     """The settings of a training that the command line gives."""
-    names = [one.name for one in fields(kind) if one.name not in MACHINE]
-    given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+    given = given_options(arguments, kind, without=MACHINE)
     replace(kind(), **given)  # what cannot be is told at once
     return given
 

@@ -14,12 +14,13 @@ from pathlib import Path
 import torch
 
 from engine.training.checkpoint import load_checkpoint
-from engine.training.codec.config import JOINT_STEPS, CodecTraining, add_options, given_options
+from engine.training.codec.config import JOINT_STEPS, CodecTraining
 from engine.training.codec.models import TrainableCodec, load_codec, make_codec, make_encodec, make_spectral
 from engine.training.codec.trainer import CHECKPOINT_FILE, CodecTrainer
 from engine.training.data import HELD_OUT, TRAIN, Split
 from engine.training.data.clips import SplitClips
 from engine.training.data.folders import sole_writer
+from engine.training.options import add_options, given_options
 from protocols.errors import ErrorCode, RequestError
 
 _LOG = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
         dest="start",
         help="folder of an exported codec whose codes stay valid: only its decoder is trained",
     )
-    add_options(parser)
+    add_options(parser, CodecTraining)
     return parser
 
 
@@ -70,7 +71,7 @@ def open_training(arguments: argparse.Namespace) -> CodecTrainer:
 def _begin(arguments: argparse.Namespace) -> tuple[CodecTraining, Callable[[], TrainableCodec]]:
     """The settings, and how the codec is made."""
     path: Path = arguments.out / CHECKPOINT_FILE
-    given = given_options(arguments)
+    given = given_options(arguments, CodecTraining)
     if arguments.resume:
         state = load_checkpoint(path)
         return replace(CodecTraining.from_dict(state.get("config")), **given), partial(make_codec, state.get("codec"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
+from engine.training.options import TYPES, option
 from protocols.errors import ErrorCode, RequestError
 
 
@@ -26,7 +26,6 @@ class Stage(StrEnum):
         return self in (Stage.ADVERSARIAL, Stage.REFINEMENT)
 
 
-_TYPES: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
 _AT_LEAST_ONE = (
     "threads",
     "batch",
@@ -45,70 +44,66 @@ JOINT_STEPS = ("reconstruction_steps", "quantised_steps", "adversarial_steps")
 _SHARES = ("last_rate", "ema_decay", "codebook_decay", "codebook_dropout")
 
 
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True)
 class CodecTraining:
     """How a codec is trained. Steps of the five stages follow one another; after them the training is done."""
 
-    model: str = _option("spectral", "spectral, or encodec: the SEANet of EnCodec's format, for a GPU")
-    seed: int = _option(1, "of first weights, crops and every other random choice")
-    device: str = _option("cpu", "as torch names it")
-    threads: int = _option(2, "CPU threads")
-    bf16: bool = _option(True, "compute matrices and convolutions in bfloat16")
+    model: str = option("spectral", "spectral, or encodec: the SEANet of EnCodec's format, for a GPU")
+    seed: int = option(1, "of first weights, crops and every other random choice")
+    device: str = option("cpu", "as torch names it")
+    threads: int = option(2, "CPU threads")
+    bf16: bool = option(True, "compute matrices and convolutions in bfloat16")
 
-    reconstruction_steps: int = _option(1000, "first stage: without quantiser, waveform first")
-    quantised_steps: int = _option(6000, "second stage: with codebooks, which start from k-means")
-    adversarial_steps: int = _option(0, "third stage: encoder, codebooks and decoder against the discriminator")
-    decoder_steps: int = _option(1000, "fourth stage: encoder and codebooks frozen, the decoder without discriminator")
-    refinement_steps: int = _option(2000, "last stage: encoder and codebooks frozen, decoder against the discriminator")
+    reconstruction_steps: int = option(1000, "first stage: without quantiser, waveform first")
+    quantised_steps: int = option(6000, "second stage: with codebooks, which start from k-means")
+    adversarial_steps: int = option(0, "third stage: encoder, codebooks and decoder against the discriminator")
+    decoder_steps: int = option(1000, "fourth stage: encoder and codebooks frozen, the decoder without discriminator")
+    refinement_steps: int = option(2000, "last stage: encoder and codebooks frozen, decoder against the discriminator")
 
-    batch: int = _option(16, "crops per step")
-    crop_frames: int = _option(64, "frames per crop")
-    learning_rate: float = _option(5e-4, "peak, of the first three stages; SEANet wants 3e-4")
-    decoder_rate: float = _option(3e-4, "peak, of the fourth stage")
-    refinement_rate: float = _option(1e-4, "peak, of the last stage")
-    discriminator_rate: float = _option(1e-3, "of the discriminator")
-    last_rate: float = _option(
+    batch: int = option(16, "crops per step")
+    crop_frames: int = option(64, "frames per crop")
+    learning_rate: float = option(5e-4, "peak, of the first three stages; SEANet wants 3e-4")
+    decoder_rate: float = option(3e-4, "peak, of the fourth stage")
+    refinement_rate: float = option(1e-4, "peak, of the last stage")
+    discriminator_rate: float = option(1e-3, "of the discriminator")
+    last_rate: float = option(
         0.05, "share of the peak that a cosine ends at: of the first three stages, or of a later one"
     )
-    warmup_steps: int = _option(100, "steps until the learning rate is at such a peak")
-    weight_decay: float = _option(0.01, "AdamW's")
-    gradient_clip: float = _option(2.0, "largest norm of a step's gradient")
-    ema_decay: float = _option(0.998, "of the averaged weights that are exported")
+    warmup_steps: int = option(100, "steps until the learning rate is at such a peak")
+    weight_decay: float = option(0.01, "AdamW's")
+    gradient_clip: float = option(2.0, "largest norm of a step's gradient")
+    ema_decay: float = option(0.998, "of the averaged weights that are exported")
 
-    waveform_weight: float = _option(1.0, "share of the waveform loss, until encoder and codebooks are frozen")
-    mel_weight: float = _option(2.0, "share of the multi-scale mel loss, until then")
-    log_mel_weight: float = _option(0.0, "share of the log mel distance that is also measured, until then")
-    mel_ramp: int = _option(600, "steps until the two mel losses have their whole shares")
-    decoder_waveform_weight: float = _option(0.5, "share of the waveform loss afterwards")
-    decoder_mel_weight: float = _option(1.0, "share of the multi-scale mel loss afterwards")
-    decoder_log_mel_weight: float = _option(2.0, "share of the log mel distance afterwards")
-    adversarial_weight: float = _option(0.4, "share of the adversarial loss")
-    feature_weight: float = _option(0.3, "share of the feature matching loss")
-    adversarial_ramp: int = _option(300, "steps of a stage until the two have their whole shares")
-    commitment_weight: float = _option(0.05, "of the latents' distance to their codebook entries")
+    waveform_weight: float = option(1.0, "share of the waveform loss, until encoder and codebooks are frozen")
+    mel_weight: float = option(2.0, "share of the multi-scale mel loss, until then")
+    log_mel_weight: float = option(0.0, "share of the log mel distance that is also measured, until then")
+    mel_ramp: int = option(600, "steps until the two mel losses have their whole shares")
+    decoder_waveform_weight: float = option(0.5, "share of the waveform loss afterwards")
+    decoder_mel_weight: float = option(1.0, "share of the multi-scale mel loss afterwards")
+    decoder_log_mel_weight: float = option(2.0, "share of the log mel distance afterwards")
+    adversarial_weight: float = option(0.4, "share of the adversarial loss")
+    feature_weight: float = option(0.3, "share of the feature matching loss")
+    adversarial_ramp: int = option(300, "steps of a stage until the two have their whole shares")
+    commitment_weight: float = option(0.05, "of the latents' distance to their codebook entries")
 
-    codebook_decay: float = _option(0.99, "of the codebooks' running averages")
-    codebook_dropout: float = _option(0.1, "share of crops that are decoded from fewer codebooks")
-    kmeans_crops: int = _option(256, "crops whose latents the codebooks start from")
+    codebook_decay: float = option(0.99, "of the codebooks' running averages")
+    codebook_dropout: float = option(0.1, "share of crops that are decoded from fewer codebooks")
+    kmeans_crops: int = option(256, "crops whose latents the codebooks start from")
 
-    discriminator_filters: int = _option(16, "channels of the discriminator")
-    discriminator_crops: int = _option(8, "crops per step that the discriminator hears")
-    discriminator_frames: int = _option(32, "frames of each of them")
+    discriminator_filters: int = option(16, "channels of the discriminator")
+    discriminator_crops: int = option(8, "crops per step that the discriminator hears")
+    discriminator_frames: int = option(32, "frames of each of them")
 
-    half: bool = _option(True, "store exported weights in float16; they are computed in float32")
-    log_every: int = _option(50, "steps between two lines of metrics")
-    evaluate_every: int = _option(500, "steps between two evaluations on held-out crops")
-    evaluation_crops: int = _option(48, "held-out crops")
-    checkpoint_seconds: float = _option(120.0, "seconds between two checkpoints")
+    half: bool = option(True, "store exported weights in float16; they are computed in float32")
+    log_every: int = option(50, "steps between two lines of metrics")
+    evaluate_every: int = option(500, "steps between two evaluations on held-out crops")
+    evaluation_crops: int = option(48, "held-out crops")
+    checkpoint_seconds: float = option(120.0, "seconds between two checkpoints")
 
     def __post_init__(self) -> None:
         for one in fields(self):
             value = getattr(self, one.name)
-            kind = _TYPES[str(one.type)]
+            kind = TYPES[str(one.type)]
             accepted = (int, float) if kind is float else kind
             if not isinstance(value, accepted) or isinstance(value, bool) != (kind is bool):
                 raise RequestError(ErrorCode.BAD_TYPE, one.name, value, f"a value of type {one.type}")
@@ -196,20 +191,3 @@ class CodecTraining:
                 break
             begin = end
         return begin, end
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """One option per setting; those that are not given are absent from the result."""
-    for one in fields(CodecTraining):
-        name = "--" + one.name.replace("_", "-")
-        text = f"{one.metadata['help']} (default: {one.default})"
-        if one.type == "bool":
-            parser.add_argument(name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
-        else:
-            kind = _TYPES[str(one.type)]
-            parser.add_argument(name, type=kind, default=argparse.SUPPRESS, metavar=kind.__name__, help=text)
-
-
-def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The settings that were given on the command line, by field name."""
-    return {one.name: getattr(arguments, one.name) for one in fields(CodecTraining) if hasattr(arguments, one.name)}

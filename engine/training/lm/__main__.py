@@ -6,7 +6,7 @@ import argparse
 import logging
 import signal
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from engine.training.checkpoint import load_checkpoint
 from engine.training.data import HELD_OUT, TRAIN, Split
 from engine.training.lm.config import LMTraining
 from engine.training.lm.trainer import CHECKPOINT_FILE, LMTrainer
+from engine.training.options import add_options, given_options
 from protocols.errors import RequestError
 
 _LOG = logging.getLogger(__name__)
@@ -25,20 +26,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder of code shards")
     parser.add_argument("--out", type=Path, required=True, help="folder of the training; it goes on when there is one")
     parser.add_argument("--from", type=Path, dest="start", help="folder of a model to begin with")
-    add_options(parser)
+    add_options(parser, LMTraining)
     return parser
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """One option per setting; those that are not given are absent from the result."""
-    for one in fields(LMTraining):
-        name = "--" + one.name.replace("_", "-")
-        text = f"{one.metadata['help']} (default: {one.default})"
-        if one.type == "bool":
-            parser.add_argument(name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
-        else:
-            kind = {"int": int, "float": float, "str": str}[str(one.type)]
-            parser.add_argument(name, type=kind, default=argparse.SUPPRESS, metavar=kind.__name__, help=text)
 
 
 def open_training(arguments: argparse.Namespace) -> LMTrainer:
@@ -48,7 +37,7 @@ def open_training(arguments: argparse.Namespace) -> LMTrainer:
         RequestError: settings, data, or a checkpoint that do not fit.
     """
     path = arguments.out / CHECKPOINT_FILE
-    given = {one.name: getattr(arguments, one.name) for one in fields(LMTraining) if hasattr(arguments, one.name)}
+    given = given_options(arguments, LMTraining)
     held = load_checkpoint(path) if path.exists() else None
     config = LMTraining(**given) if held is None else replace(LMTraining(**held["config"]), **given)
     torch.set_num_threads(config.threads)

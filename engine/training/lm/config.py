@@ -2,56 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, fields
 
+from engine.training.options import option
 from protocols.errors import ErrorCode, RequestError
-
-
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True)
 class LMTraining:
     """How an LM is trained. The shape of the network cannot change when a training is resumed."""
 
-    seed: int = _option(1, "of first weights, crops and every other random choice")
-    device: str = _option("cpu", "as torch names it")
-    threads: int = _option(2, "CPU threads")
-    bf16: bool = _option(True, "compute matrices in bfloat16")
+    seed: int = option(1, "of first weights, crops and every other random choice")
+    device: str = option("cpu", "as torch names it")
+    threads: int = option(2, "CPU threads")
+    bf16: bool = option(True, "compute matrices in bfloat16")
 
-    dim: int = _option(320, "width of the LM")
-    layers: int = _option(6, "layers of the LM")
-    heads: int = _option(5, "attention heads of the LM; a divisor of its width")
-    ff_dim: int = _option(1024, "width of the LM's feed-forward layers")
-    text_dim: int = _option(128, "width of the text encoder")
-    text_layers: int = _option(2, "layers of the text encoder")
-    vocabulary: int = _option(1200, "words that the tokenizer knows whole; all others are read byte by byte")
+    dim: int = option(320, "width of the LM")
+    layers: int = option(6, "layers of the LM")
+    heads: int = option(5, "attention heads of the LM; a divisor of its width")
+    ff_dim: int = option(1024, "width of the LM's feed-forward layers")
+    text_dim: int = option(128, "width of the text encoder")
+    text_layers: int = option(2, "layers of the text encoder")
+    vocabulary: int = option(1200, "words that the tokenizer knows whole; all others are read byte by byte")
 
-    steps: int = _option(3000, "of the training")
-    batch: int = _option(6, "crops per step and process")
-    crop_frames: int = _option(640, "frames per crop; the longest window that the model will know")
-    learning_rate: float = _option(1.5e-3, "peak")
-    last_rate: float = _option(0.05, "share of the peak that the cosine ends at")
-    warmup_steps: int = _option(150, "steps until the learning rate is at its peak")
-    weight_decay: float = _option(0.05, "AdamW's, of matrices")
-    gradient_clip: float = _option(1.0, "largest norm of a step's gradient")
-    ema_decay: float = _option(0.998, "of the averaged weights that are exported")
+    steps: int = option(3000, "of the training")
+    batch: int = option(6, "crops per step and process")
+    crop_frames: int = option(640, "frames per crop; the longest window that the model will know")
+    learning_rate: float = option(1.5e-3, "peak")
+    last_rate: float = option(0.05, "share of the peak that the cosine ends at")
+    warmup_steps: int = option(150, "steps until the learning rate is at its peak")
+    weight_decay: float = option(0.05, "AdamW's, of matrices")
+    gradient_clip: float = option(1.0, "largest norm of a step's gradient")
+    ema_decay: float = option(0.998, "of the averaged weights that are exported")
 
-    null_share: float = _option(0.1, "share of crops that are heard without any condition, for guidance")
-    text_dropout: float = _option(0.1, "share of the others that are heard without words")
-    grid_dropout: float = _option(0.1, "share of the others that are heard without the beat")
-    melody_share: float = _option(0.5, "share of the others that are heard with their melody")
-    chord_share: float = _option(0.35, "share of the others that are heard with their chords")
-    scale_share: float = _option(0.7, "share of the others that are heard with the scale of their key")
-    unaligned_share: float = _option(0.5, "share of steps whose crops begin anywhere, and not with a bar")
+    null_share: float = option(0.1, "share of crops that are heard without any condition, for guidance")
+    text_dropout: float = option(0.1, "share of the others that are heard without words")
+    grid_dropout: float = option(0.1, "share of the others that are heard without the beat")
+    melody_share: float = option(0.5, "share of the others that are heard with their melody")
+    chord_share: float = option(0.35, "share of the others that are heard with their chords")
+    scale_share: float = option(0.7, "share of the others that are heard with the scale of their key")
+    unaligned_share: float = option(0.5, "share of steps whose crops begin anywhere, and not with a bar")
 
-    half: bool = _option(True, "store exported weights in float16; they are computed in float32")
-    log_every: int = _option(25, "steps between two lines of metrics")
-    evaluate_every: int = _option(250, "steps between two evaluations on held-out crops")
-    evaluation_crops: int = _option(48, "held-out crops")
-    checkpoint_seconds: float = _option(180.0, "seconds between two checkpoints")
+    half: bool = option(True, "store exported weights in float16; they are computed in float32")
+    log_every: int = option(25, "steps between two lines of metrics")
+    evaluate_every: int = option(250, "steps between two evaluations on held-out crops")
+    evaluation_crops: int = option(48, "held-out crops")
+    checkpoint_seconds: float = option(180.0, "seconds between two checkpoints")
 
     def __post_init__(self) -> None:
         for one in fields(self):
