@@ -1,4 +1,4 @@
-# make play   install everything and hear the first eight seconds
+# make play   install everything and hear the first ten seconds
 # make test   run the tests; those whose host or tool is not installed are skipped, with the reason
 # make lint   formatting, style and types
 # make docs   write the protocol's reference from the schema
@@ -17,7 +17,7 @@ endif
 
 play: $(VENV)/.installed
 	@$(BIN)/python scripts/install_system_libraries.py
-	$(BIN)/daw-bridge play "warm strings, slow, 90 bpm" --duration 8
+	$(BIN)/daw-bridge play "slow jazz piano trio in A minor, 92 bpm" --duration 10
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST)

@@ -22,7 +22,7 @@ _BEGIN, _END = "<!-- figures: written by python -m benchmarks.run_all -->", "<!-
 
 JOBS: dict[str, Sequence[str]] = {
     "first_sound-pocket": ("first_sound", "--model", "pocket"),
-    "decode-pocket-float32": ("decode", "--model-shape", "pocket", "--dtype", "float32"),
+    "decode-pocket-float32": ("decode", "--model", "pocket", "--dtype", "float32"),
     "decode-musicgen-small-float32": ("decode", "--model-shape", "musicgen-small", "--dtype", "float32"),
     "decode-musicgen-small-bfloat16": ("decode", "--model-shape", "musicgen-small", "--dtype", "bfloat16"),
     "decode-musicgen-medium-float32": ("decode", "--model-shape", "musicgen-medium", "--dtype", "float32"),
