@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.training.rendering import find_soundfont
+from engine.training.rendering import find_soundfont, import_fluidsynth
 from protocols.errors import ErrorCode, RequestError
 
 EXTRA_LINE = "pip install 'daw-bridge[train]'"
@@ -32,7 +31,7 @@ def check_rendering(soundfont: Path | str | None = None) -> Path:
     if importlib.util.find_spec("fluidsynth") is None:
         raise RequestError(ErrorCode.UNSUPPORTED, "data", "pyfluidsynth is missing", f"to install it: {EXTRA_LINE}")
     try:
-        importlib.import_module("fluidsynth")
+        import_fluidsynth()
     except (ImportError, OSError) as error:
         held = "FluidSynth's library is missing"
         raise RequestError(ErrorCode.UNSUPPORTED, "data", held, f"to install it: {system_line()}") from error

@@ -8,7 +8,9 @@ what is mixed afterwards: each part at the level that its role has, whatever the
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.util
+import io
 import itertools
 import os
 import signal
@@ -18,7 +20,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -288,15 +290,24 @@ def _render_seed(seed: int, soundfont: Path, sample_rate: int) -> tuple[Piece, R
     return piece, worker_renderer(soundfont, sample_rate).render(piece)
 
 
+def import_fluidsynth() -> Any:
+    """pyfluidsynth, imported without a word: under ``CI`` it prints where it found the library, on the caller's standard output.
+
+    Raises:
+        ImportError, OSError: FluidSynth's library is not found or does not load.
+    """
+    with redirect_stdout(io.StringIO()):
+        return importlib.import_module("fluidsynth")
+
+
 def _load_library() -> Any:
     if importlib.util.find_spec("fluidsynth") is None:
         raise RequestError(ErrorCode.UNSUPPORTED, "renderer", "pyfluidsynth", "pip install 'daw-bridge[train]'")
     try:
-        import fluidsynth
+        return import_fluidsynth()
     except (ImportError, OSError) as error:
         allowed = "the system's library of FluidSynth 2 or 3, such as the package libfluidsynth3 brings"
         raise RequestError(ErrorCode.UNSUPPORTED, "renderer", str(error), allowed) from error
-    return fluidsynth
 
 
 def _write_floats(library: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -223,6 +224,13 @@ def test_without_the_library_the_system_package_is_named(tmp_path: Path, monkeyp
     assert caught.value.code is ErrorCode.UNSUPPORTED
     assert "FluidSynth library" in caught.value.value
     assert "libfluidsynth3" in caught.value.allowed
+
+
+def test_standard_output_is_the_callers_alone(renderer: Renderer) -> None:
+    program = "from engine.training.needs import check_rendering; check_rendering()"
+    environment = {**os.environ, "CI": "true"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True, timeout=60)
+    assert done.stdout == b""
 
 
 def test_errors_come_back_from_workers_as_they_were() -> None:
