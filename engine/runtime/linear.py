@@ -39,6 +39,11 @@ class Linear(nn.Module):
         self._activation = "gelu" if gelu else "none"
         self._packed: Tensor | None = None
 
+    @property
+    def packed_numbers(self) -> int:
+        """How many weights `pack` has laid out, which are no parameter any more."""
+        return 0 if self._packed is None else self._packed.numel()
+
     def pack(self) -> None:
         """Put the weight into the layout of this machine's fastest product and let the plain copy go.
 

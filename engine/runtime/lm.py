@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.runtime.linear import Linear
-from engine.runtime.session import Condition, LayerMemory, Melody, Prefix, Score, Session
+from engine.runtime.session import Condition, LayerMemory, Melody, Mix, Prefix, Score, Session
 
-__all__ = ["Condition", "LMConfig", "MusicgenLM", "Session", "sinusoids"]
+__all__ = ["Condition", "LMConfig", "Mix", "MusicgenLM", "Session", "sinusoids"]
 
 
 @dataclass(frozen=True)
@@ -118,13 +118,13 @@ class DecoderLayer(nn.Module):
         x += self.self_out(heard.transpose(1, 2).reshape(rows, n, dim).to(x.dtype))
 
         if memory.cross_keys is not None and memory.cross_values is not None:
-            streams = memory.cross_keys.shape[0]
-            conditional = x[:streams]
-            q = self.cross_q(self.cross_norm(conditional)).view(streams, n, self.heads, self.head_dim)
+            listening = memory.cross_keys.shape[0]
+            conditional = x[:listening]
+            q = self.cross_q(self.cross_norm(conditional)).view(listening, n, self.heads, self.head_dim)
             heard = F.scaled_dot_product_attention(
                 q.transpose(1, 2).to(keys.dtype), memory.cross_keys, memory.cross_values, attn_mask=cross_mask
             )
-            conditional += self.cross_out(heard.transpose(1, 2).reshape(streams, n, dim).to(x.dtype))
+            conditional += self.cross_out(heard.transpose(1, 2).reshape(listening, n, dim).to(x.dtype))
 
         x += self.ff_out(self.ff_in(self.ff_norm(x)))
         return x
@@ -235,7 +235,7 @@ class MusicgenLM(nn.Module):
         return split.permute(0, 2, 3, 1, 4).contiguous()
 
     def session(
-        self, conditions: Sequence[Condition], positions: int, *, guided: bool = True, frame: int = 0
+        self, conditions: Sequence[Condition | Mix], positions: int, *, guided: bool = True, frame: int = 0
     ) -> Session:
         """A fresh state for streams that start together; see `Session`."""
         return Session(self, conditions, positions, guided=guided, frame=frame)
@@ -258,8 +258,8 @@ class MusicgenLM(nn.Module):
         """Append ``n`` positions to a session and return their normalised hidden states.
 
         Args:
-            embedded: ``[streams, n, dim]`` embeddings without positions; both rows of a guided stream hear the same, but for the
-                score, which only the conditional one hears.
+            embedded: ``[streams, n, dim]`` embeddings without positions; all rows of a stream hear the same, but for the
+                scores, which only the conditional ones hear.
             session: moves on by ``n`` positions. Any split of a sequence over several calls gives the same result. What is left of
                 its prefix is heard first.
 
@@ -279,7 +279,9 @@ class MusicgenLM(nn.Module):
         if session.prefix_pending:
             self.hear_prefix(session, session.prefix_pending)
         heard = session.scores(position, position + n)
-        conditional = embedded if heard is None else embedded + heard
+        conditional = embedded if session.owners is None else embedded[session.owners]
+        if heard is not None:
+            conditional = conditional + heard
         x = torch.cat((conditional, embedded)) if session.guided else conditional
         hidden: Tensor = self.final_norm(self._append(x, session, session.prefix_length + position))
         session.position = position + n

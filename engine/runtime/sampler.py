@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from engine.runtime.lm import Condition, MusicgenLM
+from engine.runtime.lm import Condition, Mix, MusicgenLM
 from engine.runtime.patterns import DelayPattern
 from engine.runtime.sampling import SamplingSettings, guide, sample
+from engine.runtime.windows import CHUNK, WindowAhead
 
 
 class FrameSampler:
@@ -17,11 +18,12 @@ class FrameSampler:
 
     A stream longer than the LM's window is made as the reference makes it (AudioCraft, ``BaseGenModel._generate_tokens``): when
     a window is full, the next one starts ``stride_frames`` later with the frames they share as its prompt, pre-filled from
-    position 0, and the melody moves along. The caller notices only that a few calls return nothing.
+    position 0, and the melody moves along. What they share is heard while it is made (``ahead``), or all at once when the next
+    window starts; the tokens are the same. The caller notices only that a few calls return nothing.
 
     Args:
         lm: the model.
-        conditions: one per row; a row without text has the null condition.
+        conditions: one, or a mix of several, per row; a row without text has the null condition.
         settings: how tokens are drawn. The attribute may be replaced at any time and holds from the next step on.
         total_frames: length of the stream in frames **including the prompt**, as the reference counts; None has no end.
         prompt: ``[rows, codebooks, frames]`` codes that come before the first sampled frame. They are neither changed nor
@@ -31,6 +33,8 @@ class FrameSampler:
         seed: one number for a generator that all rows share, as the reference's rows share one; or one per row, for
             generators of their own: such a row draws the same whatever its neighbours are.
         prefill_chunk: the most positions of a prefix or a prompt that one call of `advance` works through.
+        ahead: hear the next window's beginning while the present one is sampled. It takes a second cache, as soon as there is
+            something for it to hear; a stream that ends within its window never makes one.
 
     Raises:
         ValueError: arguments that do not fit the model or each other.
@@ -39,7 +43,7 @@ class FrameSampler:
     def __init__(
         self,
         lm: MusicgenLM,
-        conditions: Sequence[Condition],
+        conditions: Sequence[Condition | Mix],
         settings: SamplingSettings,
         *,
         total_frames: int | None,
@@ -48,6 +52,7 @@ class FrameSampler:
         stride_frames: int,
         seed: int | Sequence[int],
         prefill_chunk: int = 64,
+        ahead: bool = True,
     ) -> None:
         rows, codebooks = len(conditions), lm.config.num_codebooks
         if prompt is None:
@@ -76,7 +81,13 @@ class FrameSampler:
         if prompt.shape[2] >= window_frames:
             offset = prompt.shape[2] - (window_frames - stride_frames)
         longest = window_frames if total_frames is None else min(window_frames, total_frames)
-        self._session = lm.session(conditions, longest + self._pattern.max_delay, frame=offset)
+        positions = longest + self._pattern.max_delay
+        self._conditions = list(conditions)
+        self._session = lm.session(conditions, positions, frame=offset)
+        self._ahead: WindowAhead | None = None
+        if ahead:
+            chunk = min(CHUNK, prefill_chunk)
+            self._ahead = WindowAhead(lm, positions, window=window_frames, stride=stride_frames, chunk=chunk)
         self._frames_done = prompt.shape[2]
         self._offset, self._next_step = offset, prompt.shape[2] - offset + 1
         if not self.done:
@@ -96,20 +107,32 @@ class FrameSampler:
     def done(self) -> bool:
         return self._total is not None and self._frames_done >= self._total
 
-    def set_condition(self, row: int, condition: Condition) -> None:
-        """Give a row another text, melody and score, from the next step on.
+    def set_condition(self, row: int, condition: Condition | Mix) -> None:
+        """Give a row other texts, melody and score, or other weights to those it has, from the next step on.
 
-        With cross-attention, what the LM has heard so far stays in its memory as it was heard; a new score is heard from
-        `next_frame` on, and where the next window hears frames again. A melody model hears its text and melody before everything
-        else: where they change, it hears them and the frames of its window anew, a chunk per call of `advance`, and then goes on
-        where it was; no frame is sampled again. Of a prefix, what old and new begin with is kept, which is the melody where only
-        the text changes.
+        With cross-attention, what the LM has heard so far stays in its memory as it was heard, that of the next window too; a new
+        score is heard from `next_frame` on, and where the next window hears frames again. A melody model hears its text and melody
+        before everything else: where there are new ones, it hears them and the frames of its window anew, a chunk per call of
+        `advance`, and then goes on where it was; no frame is sampled again. Of a prefix, what old and new begin with is kept, which
+        is the melody where only the text changes. See `Session.set_condition` for what becomes of the parts of a mix.
+
+        Raises:
+            ValueError: the model has not enough positions for a text and melody before the codes; nothing has changed.
         """
         self._session.set_condition(row, condition)
+        self._conditions[row] = condition
+        if self._ahead is not None:
+            self._ahead.set_condition(row, condition, self._next_step)
+
+    def reseed(self, seed: int) -> None:
+        """Draw from this seed on, beginning with the next step; rows with generators of their own all start from it."""
+        for generator in self._generators:
+            generator.manual_seed(seed)
 
     @torch.inference_mode()
     def advance(self) -> Tensor | None:
-        """Do one piece of work: a chunk of what was said or played before, or one step of the LM and its draw.
+        """Do one piece of work: a chunk of what was said or played before, or of what the next window hears again, or one step of
+        the LM and its draw.
 
         Returns:
             ``[rows, codebooks, n]``, the frames that this completed, in order and each of them once; None when it completed none.
@@ -125,8 +148,12 @@ class FrameSampler:
             self._lm.advance(self._lm.embed(self._sequence[..., position:end]), self._session)
             return None
 
+        if self._ahead is not None and self._ahead.due(step):
+            self._ahead.work(self._sequence, step, self._conditions)
+            return None
+
         logits = self._lm(self._sequence[..., position:step], self._session)
-        tokens = self._draw(guide(logits[:, :, -1], self.settings.guidance))
+        tokens = self._draw(guide(logits[:, :, -1], self.settings.guidance, self._session.blend))
         column = self._sequence[..., step]
         column.copy_(torch.where(self._open_slots[:, step], tokens, column))
         self._next_step += 1
@@ -137,19 +164,29 @@ class FrameSampler:
         completed = self._pattern.frames(self._sequence, frame, frame + 1)
         self._frames_done += 1
         if frame + 1 == self._frames and not self.done:
-            shared = self._pattern.frames(self._sequence, self._stride, self._frames)
-            self._open_window(shared, self._offset + self._stride)
+            shared, offset = (
+                self._pattern.frames(self._sequence, self._stride, self._frames),
+                self._offset + self._stride,
+            )
+            if self._ahead is not None and self._ahead.is_open:
+                self._session = self._ahead.exchange(self._session)
+            else:
+                self._session.begin(offset)
+            self._open_window(shared, offset)
         return completed
 
     def _open_window(self, prompt: Tensor, offset: int) -> None:
-        """Start over at position 0 with ``prompt``, whose first frame is frame ``offset`` of the stream."""
+        """Lay out a window that begins with ``prompt``, whose first frame is frame ``offset`` of the stream."""
         self._offset = offset
         self._frames = self._window if self._total is None else min(self._window, self._total - offset)
         self._prompt_frames = prompt.shape[2]
         self._sequence = self._pattern.sequence(prompt, self._frames, self._lm.config.special_token)
         self._open_slots = self._pattern.slots(self._prompt_frames, self._frames, self._frames).to(prompt.device)
         self._next_step = self._prompt_frames + 1
-        self._session.begin(offset)
+        if self._total is not None and offset + self._frames >= self._total:
+            self._ahead = None
+        if self._ahead is not None:
+            self._ahead.begin(offset + self._stride, self._next_step, self._session.prefix_length)
 
     def _draw(self, logits: Tensor) -> Tensor:
         """Tokens ``[rows, codebooks]`` for guided logits ``[rows, codebooks, card]``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,9 +46,39 @@ class SamplingSettings:
                 raise RequestError(ErrorCode.OUT_OF_RANGE, field, value, allowed)
 
 
-def guide(logits: Tensor, guidance: float) -> Tensor:
-    """Join the two rows of every stream: ``[2 * streams, …]``, conditional rows first, to ``[streams, …]`` in single precision."""
-    conditional, null = logits.float().chunk(2)
+class Blend(NamedTuple):
+    """How much each conditional row counts in its stream; both are ``[parts, streams]``.
+
+    ``rows`` says which row is a stream's first, second… part, and ``weights`` what it counts. A stream of fewer parts than another
+    repeats one of its rows with a weight of 0, which adds nothing.
+    """
+
+    rows: Tensor
+    weights: Tensor
+
+
+def guide(logits: Tensor, guidance: float, blend: Blend | None = None) -> Tensor:
+    """Join the rows of every stream: ``[rows, …]``, conditional rows first, then a null row per stream, to ``[streams, …]``.
+
+    Of several conditional rows of a stream, the weighted sum takes the place of the one: with weights that add up to 1 that is
+    composed guidance, ``null + guidance · Σ weight · (conditional - null)`` (Liu et al., 2022). It is added part by part, so that a
+    stream's result is the same whatever stands beside it.
+
+    Args:
+        logits: of any floating type; the result is in single precision.
+        guidance: see `SamplingSettings`.
+        blend: which rows belong to which stream; None where each stream has one.
+    """
+    rows = logits.float()
+    if blend is None:
+        conditional, null = rows.chunk(2)
+    else:
+        streams = blend.rows.shape[1]
+        single, null = rows[:-streams], rows[-streams:]
+        weights = blend.weights.view(*blend.weights.shape, *[1] * (rows.dim() - 1))
+        conditional = single[blend.rows[0]] * weights[0]
+        for part, weight in zip(blend.rows[1:], weights[1:], strict=True):
+            conditional = conditional + single[part] * weight
     return torch.add(null, conditional - null, alpha=guidance)
 
 

@@ -5,10 +5,14 @@ A text reaches the LM in one of two ways. Models with cross-attention look at it
 counted from its beginning. A `Condition` has a place for both, and so has a `Session`; what a model has no use for is empty.
 
 A score is heard in neither way: each of its rows is added to the embedding of the step that samples the row's frame.
+
+A stream may have several conditions, each with a weight (`Mix`): each is heard by a row of its own, beside one null row, and
+guidance joins them (Liu et al., 2022, "Compositional Visual Generation with Composable Diffusion Models").
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -18,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+
+from engine.runtime.sampling import Blend
 
 if TYPE_CHECKING:
     from engine.runtime.lm import MusicgenLM
@@ -30,6 +36,9 @@ _PREFIX_GRAIN = 64
 """Caches have room for prefixes up to a multiple of this, so that most new texts find it."""
 _SCORE_BLOCK = 64
 """Frames of a score that are projected at once."""
+
+MOST_PARTS = 16
+"""Of a `Mix`. Each is a row of every step. Eight prompts may turn into eight others."""
 
 
 class Melody(Protocol):
@@ -97,6 +106,27 @@ class Condition:
         return self.keys_values.shape[3]
 
 
+@dataclass(frozen=True)
+class Mix:
+    """Several conditions of one stream, joined by guidance: ``null + guidance · Σ weight · (conditional - null)``.
+
+    Attributes:
+        parts: 1 to 16 conditions, each with its weight; the weights add up to 1. One below 0 leads away from its condition.
+
+    Raises:
+        ValueError: another number of parts, or weights that are not finite or add up to something else.
+    """
+
+    parts: tuple[tuple[Condition, float], ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.parts) <= MOST_PARTS:
+            raise ValueError(f"{len(self.parts)} parts, not 1 to {MOST_PARTS}")
+        total = sum(weight for _, weight in self.parts)
+        if not math.isclose(total, 1, abs_tol=1e-6):
+            raise ValueError(f"weights that add up to {total}, not 1")
+
+
 class LayerMemory(NamedTuple):
     """One layer's part of a session: its cache, and what its cross-attention looks at (None: nothing)."""
 
@@ -105,10 +135,14 @@ class LayerMemory(NamedTuple):
     cross_values: Tensor | None
 
 
+_Parts = tuple[tuple[Condition, float], ...]
+
+
 class Session:
     """The state of a batch of aligned streams: caches, position and conditions. One thread at a time.
 
-    A guided session holds two rows per stream, ``[conditional…; null…]``. The caches are allocated once, and again only for a
+    Each stream has a row for each of its conditions and, in a guided session, one null row: ``[conditional…; null…]``, in the order
+    of the streams. All rows of a stream hear the same codes. The caches are allocated once, and again only for more rows, or for a
     prefix that they have no room for; a position that has not been reached is never read, so starting over costs nothing.
 
     Prefixes of different lengths end together, so that all rows hear the same frame at the same time; each row counts its
@@ -116,7 +150,7 @@ class Session:
 
     Args:
         lm: the model the session belongs to.
-        conditions: one per stream.
+        conditions: one or a mix of them per stream.
         positions: the most codes the session will hold, prefixes not counted.
         guided: whether null rows stand beside the conditional ones.
         frame: of the streams, at which the window begins.
@@ -126,33 +160,46 @@ class Session:
     """
 
     def __init__(
-        self, lm: MusicgenLM, conditions: Sequence[Condition], positions: int, *, guided: bool = True, frame: int = 0
+        self,
+        lm: MusicgenLM,
+        conditions: Sequence[Condition | Mix],
+        positions: int,
+        *,
+        guided: bool = True,
+        frame: int = 0,
     ) -> None:
         if not conditions:
             raise ValueError("a session needs at least one stream")
         if positions < 1:
             raise ValueError(f"positions {positions} below 1")
         self.streams = len(conditions)
-        self.rows = 2 * self.streams if guided else self.streams
+        self.guided = guided
         self.positions = positions
         self.position = 0
-        self.prefix = torch.empty(self.rows, 0, lm.config.dim, device=lm.device, dtype=lm.dtype)
+        self.prefix = torch.empty(0, 0, lm.config.dim, device=lm.device, dtype=lm.dtype)
         self.prefix_heard = 0
         self.starts: Tensor | None = None
+        self.owners: Tensor | None = None
+        """The stream of each conditional row; None where each stream has one."""
+        self.blend: Blend | None = None
+        """How guidance joins the rows; None where each stream has one conditional row."""
         self.layers: list[LayerMemory] = []
         self.cross_mask: Tensor | None = None
         self._lm = lm
         self._frame = frame
-        self._score_block: tuple[int, Tensor] | None = None
+        self._parts: list[_Parts] = []
+        self._heard: list[Condition] = []
         self._leads: tuple[int, ...] = ()
         self._caches: list[Tensor] = []
-        self._pack_prefixes(conditions)
-        self._conditions = list(conditions)
-        self._pack_memory()
+        self._score_block = -1
+        self._score_rows: list[tuple[Score, Tensor]] = []
+        self._scores: Tensor | None = None
+        self._take([_parts_of(condition) for condition in conditions], anew=True)
 
     @property
-    def guided(self) -> bool:
-        return self.rows != self.streams
+    def rows(self) -> int:
+        """Conditional rows, and null rows where there are any."""
+        return len(self._heard) + (self.streams if self.guided else 0)
 
     @property
     def prefix_length(self) -> int:
@@ -170,36 +217,43 @@ class Session:
             raise ValueError(f"cannot rewind to {position} from {self.position}")
         self.position = position
 
-    def begin(self, frame: int) -> None:
-        """Forget all codes; the next ones belong to a window that begins at this frame of the streams, and so does the melody."""
+    def begin(self, frame: int, conditions: Sequence[Condition | Mix] | None = None) -> None:
+        """Forget all codes; the next ones belong to a window that begins at this frame of the streams, and so does the melody.
+
+        Args:
+            frame: of the streams.
+            conditions: of all streams from now on; None leaves them as they are.
+
+        Raises:
+            ValueError: a prefix for which the model has no positions.
+        """
+        parts = self._parts if conditions is None else [_parts_of(condition) for condition in conditions]
         self.rewind()
         self._frame = frame
-        self._score_block = None
-        self._pack_prefixes(self._conditions)
+        self._take(parts, anew=True)
 
-    def set_condition(self, stream: int, condition: Condition) -> None:
-        """Change what one stream listens to, from the next codes on.
+    def set_condition(self, stream: int, condition: Condition | Mix) -> None:
+        """Change what one stream listens to, from the next codes on. Where only weights change, it costs nothing.
+
+        A condition that was a part before keeps what its row has heard; so does one with the same words and another score. A new
+        one goes on from what the row of the greatest weight has heard, and rows that no condition needs any more are dropped.
 
         With cross-attention, what is cached stays as it was heard, and so it does with a score. What follows a prefix depends
-        on it: where a prefix changes, the session forgets all codes (``position`` is 0 again) and the caller appends them anew.
+        on it: where there is a new one, the session forgets all codes (``position`` is 0 again) and the caller appends them anew.
 
         Raises:
             ValueError: a prefix for which the model has no positions; the session stays as it was.
         """
-        conditions = [*self._conditions[:stream], condition, *self._conditions[stream + 1 :]]
-        self._pack_prefixes(conditions)
-        self._conditions = conditions
-        self._score_block = None
-        self._pack_memory()
+        self._take([*self._parts[:stream], _parts_of(condition), *self._parts[stream + 1 :]])
 
     def scores(self, start: int, end: int) -> Tensor | None:
-        """What the scores add to the conditional rows at these positions, ``[streams, end - start, dim]``; None: nothing.
+        """What the scores add to the conditional rows at these positions, ``[rows, end - start, dim]``; None: nothing.
 
         The position ``p`` gets the row of frame ``p`` of the window: that of codebook 0 which the step samples. Rows are projected
-        in whole blocks of frames, for each stream by itself: so a step costs an index, and neither the split of a sequence
+        in whole blocks of frames, for each score by itself: so a step costs an index, and neither the split of a sequence
         into calls nor a neighbour changes a bit of the result.
         """
-        if all(condition.score is None for condition in self._conditions):
+        if all(condition.score is None for condition in self._heard):
             return None
         parts = []
         frame, last = self._frame + start, self._frame + end
@@ -211,18 +265,25 @@ class Session:
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def _project_scores(self, block: int) -> Tensor:
-        """``[streams, _SCORE_BLOCK, dim]``; the latest block is remembered."""
-        if self._score_block is not None and self._score_block[0] == block:
-            return self._score_block[1]
-        lm = self._lm
-        assert lm.score_weight is not None
-        projected = torch.zeros(self.streams, _SCORE_BLOCK, lm.config.dim, device=lm.device, dtype=lm.dtype)
-        for stream, condition in enumerate(self._conditions):
-            if condition.score is not None:
-                rows = torch.from_numpy(condition.score.rows(block * _SCORE_BLOCK, _SCORE_BLOCK))
-                projected[stream] = F.linear(rows.to(lm.device, lm.dtype), lm.score_weight)
-        self._score_block = (block, projected)
-        return projected
+        """``[conditional rows, _SCORE_BLOCK, dim]``; the latest block is remembered, score by score."""
+        if block != self._score_block:
+            self._score_block, self._score_rows, self._scores = block, [], None
+        if self._scores is None:
+            lm = self._lm
+            assert lm.score_weight is not None
+            known = {id(score): projected for score, projected in self._score_rows}
+            nothing = torch.zeros(_SCORE_BLOCK, lm.config.dim, device=lm.device, dtype=lm.dtype)
+            projected = []
+            for score in (condition.score for condition in self._heard):
+                if score is not None and id(score) not in known:
+                    rows = torch.from_numpy(score.rows(block * _SCORE_BLOCK, _SCORE_BLOCK))
+                    known[id(score)] = F.linear(rows.to(lm.device, lm.dtype), lm.score_weight)
+                projected.append(nothing if score is None else known[id(score)])
+            # The scores themselves are kept too: while they are, no other object has their identity.
+            scores = (condition.score for condition in self._heard)
+            self._score_rows = [(score, known[id(score)]) for score in scores if score is not None]
+            self._scores = torch.stack(projected)
+        return self._scores
 
     def places(self, start: int, end: int) -> Tensor:
         """Each row's positions in these slots of the cache, ``[rows, end - start]``; for rows that do not start together."""
@@ -243,68 +304,155 @@ class Session:
         return own.unsqueeze(1)
 
     @torch.inference_mode()
-    def _pack_prefixes(self, conditions: Sequence[Condition]) -> None:
-        """Lay the prefixes side by side and keep what is cached of them as far as old and new agree."""
+    def _take(self, parts: list[_Parts], *, anew: bool = False) -> None:
+        """Listen to these parts, stream by stream, from now on.
+
+        Args:
+            parts: of each stream.
+            anew: no code is cached, and the window may be another one.
+        """
+        heard = [condition for stream in parts for condition, _ in stream]
+        same_rows = [len(stream) for stream in parts] == [len(stream) for stream in self._parts]
+        if not same_rows or any(new is not old for new, old in zip(heard, self._heard, strict=True)):
+            origins = self._origins(parts)
+        elif not anew:
+            self._weigh(parts)
+            return
+        else:
+            origins = list(range(self.rows))
+        prefix, leads, kept = self._lay_prefixes(parts, heard, origins, anew=anew)
+        length = prefix.shape[1]
+        if kept < length or length != self.prefix_length:
+            self.position = 0
+        self.prefix, self.prefix_heard, self._leads = prefix, kept, leads
+        self.starts = torch.tensor(leads, device=prefix.device).unsqueeze(1) if any(leads) else None
+        if [id(condition.score) for condition in heard] != [id(condition.score) for condition in self._heard]:
+            self._scores = None
+        self._heard = heard
+        self._weigh(parts)
+        self._reserve(-(-length // _PREFIX_GRAIN) * _PREFIX_GRAIN + self.positions, origins)
+        self._pack_memory()
+
+    def _origins(self, parts: list[_Parts]) -> list[int]:
+        """For each row to be, the present row whose cache it takes over; empty before there are any."""
+        origins, first = [], 0
+        for old, new in zip(self._parts, parts, strict=False):
+            heaviest = max(range(len(old)), key=lambda index: old[index][1])
+            for condition, _ in new:
+                same = [index for index, (known, _) in enumerate(old) if known is condition]
+                same += [index for index, (known, _) in enumerate(old) if known.keys_values is condition.keys_values]
+                origins.append(first + (same[0] if same else heaviest))
+            first += len(old)
+        return [*origins, *range(first, self.rows)] if origins else []
+
+    def _weigh(self, parts: list[_Parts]) -> None:
+        """Note which rows belong to which stream, and how much each of them counts."""
+        self._parts = parts
+        counts = [len(stream) for stream in parts]
+        most = max(counts)
+        if most == 1:
+            self.owners = self.blend = None
+            return
+        device = self._lm.device
+        firsts = [sum(counts[:stream]) for stream in range(len(counts))]
+        # A stream with fewer parts than another counts its first row again, with a weight of 0.
+        rows = [
+            [first + part * (part < count) for first, count in zip(firsts, counts, strict=True)] for part in range(most)
+        ]
+        weights = [[stream[part][1] if part < len(stream) else 0.0 for stream in parts] for part in range(most)]
+        self.owners = torch.tensor([stream for stream, count in enumerate(counts) for _ in range(count)], device=device)
+        self.blend = Blend(torch.tensor(rows, device=device), torch.tensor(weights, device=device))
+
+    def _lay_prefixes(
+        self, parts: list[_Parts], heard: list[Condition], origins: list[int], *, anew: bool
+    ) -> tuple[Tensor, tuple[int, ...], int]:
+        """Lay the prefixes side by side: ``[rows, length, dim]``, where each begins, and how much is heard already.
+
+        Raises:
+            ValueError: the model has not enough positions.
+        """
         dim = self.prefix.shape[2]
         pairs = [
             self.prefix.new_empty(2, 0, dim) if condition.prefix is None else condition.prefix.rows(self._frame)
-            for condition in conditions
+            for condition in heard
         ]
-        longest = max(pair.shape[1] for pair in pairs)
+        before = self.prefix[origins] if origins else self.prefix
+        leads_before = tuple(self._leads[row] for row in origins)
+        if not anew and all(
+            torch.equal(pair[0], row[lead:])
+            for pair, row, lead in zip(pairs, before[: len(pairs)], leads_before[: len(pairs)], strict=True)
+        ):
+            # All of it was heard before, with the null rows that stand beside it now; where rows are dropped, the others stay put.
+            return before, leads_before, self.prefix_heard
+        rows = [pair[0] for pair in pairs]
+        if self.guided:
+            rows += [pairs[sum(len(stream) for stream in parts[:index])][1] for index in range(self.streams)]
+        longest = max(len(row) for row in rows)
         if longest + self.positions > self._lm.config.max_positions:
             most = self._lm.config.max_positions
             raise ValueError(f"{self.positions} positions after a prefix of {longest} are more than the model's {most}")
-        leads = tuple(longest - pair.shape[1] for pair in pairs)
-        packed = self.prefix.new_zeros(self.rows // self.streams, self.streams, longest, dim)
-        for stream, (pair, lead) in enumerate(zip(pairs, leads, strict=True)):
-            packed[:, stream, lead:] = pair[: len(packed)]
-        prefix = packed.flatten(0, 1)
-
-        kept = min(self.prefix_heard, longest) if leads == self._leads else 0
+        leads = tuple(longest - len(row) for row in rows)
+        prefix = self.prefix.new_zeros(len(rows), longest, dim)
+        for place, row, lead in zip(prefix, rows, leads, strict=True):
+            place[lead:] = row
+        kept = min(self.prefix_heard, longest) if leads == leads_before else 0
         if kept:
-            agree = (prefix[:, :kept] == self.prefix[:, :kept]).all(dim=2).all(dim=0)
+            agree = (prefix[:, :kept] == before[:, :kept]).all(dim=2).all(dim=0)
             kept = int(agree.cumprod(0).sum())
-        if kept < longest or longest != self.prefix_length:
-            self.position = 0
-        self.prefix, self.prefix_heard, self._leads = prefix, kept, leads
-        rows = torch.tensor(leads * len(packed), device=prefix.device)
-        self.starts = rows.unsqueeze(1) if any(leads) else None
+        return prefix, leads, kept
 
-    def _reserve(self, slots: int) -> None:
-        """Make the caches at least as long as that."""
-        if self._caches and self._caches[0].shape[3] >= slots:
-            return
-        # Let the old ones go first: for a large model both would not fit beside each other.
-        self._caches.clear()
-        self.layers.clear()
-        self.prefix_heard = 0
+    def _reserve(self, slots: int, origins: list[int]) -> None:
+        """Make the caches at least as long as that, with a row for each of the session's, and bring what was heard to its row."""
+        rows, used = self.rows, self.prefix_heard + self.position
         lm, config = self._lm, self._lm.config
-        shape = (config.layers, 2, self.rows, config.heads, slots, config.head_dim)
-        self._caches = list(torch.zeros(shape, device=lm.device, dtype=lm.cache_dtype).unbind())
+        if not self._caches or self._caches[0].shape[3] < slots:
+            # Let the old ones go first: for a large model both would not fit beside each other.
+            self._caches.clear()
+            self.layers.clear()
+            self.prefix_heard = 0
+            shape = (2, rows, config.heads, slots, config.head_dim)
+            self._caches = [torch.zeros(shape, device=lm.device, dtype=lm.cache_dtype) for _ in range(config.layers)]
+            return
+        self.layers.clear()
+        moves = [(row, origin) for row, origin in enumerate(origins) if row != origin]
+        if all(origin < row for row, origin in moves):
+            moves.reverse()  # so that no row is written over before it was read
+        crossing = not (all(origin < row for row, origin in moves) or all(origin > row for row, origin in moves))
+        for layer, cache in enumerate(self._caches):
+            if cache.shape[1] < rows:
+                wider = torch.zeros(2, rows, *cache.shape[2:], device=lm.device, dtype=lm.cache_dtype)
+                wider[:, : cache.shape[1], :, :used] = cache[:, :, :, :used]
+                self._caches[layer] = cache = wider
+            heard = cache[:, :, :, :used].clone() if crossing else cache[:, :, :, :used]
+            for row, origin in moves:
+                cache[:, row, :, :used] = heard[:, origin]
 
-    @torch.inference_mode()
     def _pack_memory(self) -> None:
-        """Give every layer its cache, and its streams' keys and values side by side, each masked to its own length."""
-        self._reserve(-(-self.prefix_length // _PREFIX_GRAIN) * _PREFIX_GRAIN + self.positions)
-        lengths = [condition.length for condition in self._conditions]
+        """Give every layer its cache, and its rows' keys and values side by side, each masked to its own length."""
+        caches = [cache[:, : self.rows] for cache in self._caches]
+        lengths = [condition.length for condition in self._heard]
         longest = max(lengths)
         self.cross_mask = None
         if longest == 0:
-            self.layers = [LayerMemory(cache, None, None) for cache in self._caches]
+            self.layers = [LayerMemory(cache, None, None) for cache in caches]
             return
-        if self.streams == 1:
-            packed = self._conditions[0].keys_values.unsqueeze(2)
+        if len(self._heard) == 1:
+            packed = self._heard[0].keys_values.unsqueeze(2)
         else:
-            first = self._conditions[0].keys_values
+            first = self._heard[0].keys_values
             layers, _, heads, _, head_dim = first.shape
-            packed = first.new_zeros(layers, 2, self.streams, heads, longest, head_dim)
-            for stream, condition in enumerate(self._conditions):
-                packed[:, :, stream, :, : condition.length] = condition.keys_values
+            packed = first.new_zeros(layers, 2, len(self._heard), heads, longest, head_dim)
+            for row, condition in enumerate(self._heard):
+                packed[:, :, row, :, : condition.length] = condition.keys_values
             if min(lengths) < longest:
-                # A null stream looks at zeros, which gives zero: were it masked everywhere, softmax would give NaN.
+                # A null condition looks at zeros, which gives zero: were it masked everywhere, softmax would give NaN.
                 seen = torch.tensor([length or longest for length in lengths], device=packed.device)
                 self.cross_mask = (torch.arange(longest, device=packed.device) < seen[:, None])[:, None, None, :]
         self.layers = [
             LayerMemory(cache, keys, values)
-            for cache, (keys, values) in zip(self._caches, (layer.unbind() for layer in packed), strict=True)
+            for cache, (keys, values) in zip(caches, (layer.unbind() for layer in packed), strict=True)
         ]
+
+
+def _parts_of(condition: Condition | Mix) -> _Parts:
+    return condition.parts if isinstance(condition, Mix) else ((condition, 1.0),)

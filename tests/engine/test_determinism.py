@@ -133,14 +133,17 @@ def test_an_endless_stream_is_the_beginning_of_any_long_one(bundle: ModelBundle,
     assert torch.equal(made, finite[..., : 4 * WINDOW])
 
 
-def test_an_endless_stream_holds_one_window(bundle: ModelBundle, conditions: list[Condition]) -> None:
+def test_an_endless_stream_holds_two_windows(bundle: ModelBundle, conditions: list[Condition]) -> None:
     def held(sampler: FrameSampler) -> int:
         tensors = [value for value in vars(sampler).values() if isinstance(value, Tensor)]
-        caches = [layer.keys_values for layer in sampler._session.layers]
+        assert sampler._ahead is not None
+        sessions = [sampler._session, sampler._ahead._session]
+        caches = [layer.keys_values for session in sessions if session is not None for layer in session.layers]
         return sum(tensor.untyped_storage().nbytes() for tensor in (*tensors, *caches))
 
     sampler = stream(bundle, conditions[:1], total=None)
     sizes = set()
+    read(sampler, WINDOW)
     for _ in range(5):
         read(sampler, STRIDE)
         sizes.add(held(sampler))

@@ -265,7 +265,7 @@ def test_a_score_may_be_taken_away_and_come_back(own: Own) -> None:
     sampler.set_condition(0, own.condition(None, TUNE))
     position = sampler.next_frame - sampler._offset
     expected = rows_of(TUNE, sampler.next_frame, 1) @ own.trained.score.weight.T
-    torch.testing.assert_close(heard(taken, position, position + 1)[0], expected)
+    torch.testing.assert_close(heard(sampler._session, position, position + 1)[0], expected)
 
 
 def test_the_stream_of_a_whole_model_sounds_like_its_file(own: Own) -> None:
