@@ -19,6 +19,11 @@ _LEFT_GAINS = {"L": 1.0, "C": _HALF_POWER, "l": _HALF_POWER, "b": 0.5}
 _RIGHT_GAINS = {"R": 1.0, "C": _HALF_POWER, "r": _HALF_POWER, "b": 0.5}
 
 
+def mixing_note(source: int, target: int) -> str:
+    """That sound of more channels than two is mixed, in words; empty for mono and stereo, where it goes without saying."""
+    return f"the region's {source} channels are mixed to {'mono' if target == 1 else 'stereo'}" if source > 2 else ""
+
+
 def mix_gains(source_channels: int, channels: int, *, vorbis_order: bool = False) -> npt.NDArray[np.float32]:
     """Gains ``[source_channels, channels]`` with which ``block @ gains`` has the wanted channels.
 

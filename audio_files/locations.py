@@ -40,7 +40,7 @@ def locate_file(
         raise RequestError(ErrorCode.NOT_FOUND, field, text, "a path that leads to a file") from error
     except ValueError as error:
         raise RequestError(ErrorCode.MALFORMED, field, text, "a path of ordinary characters") from error
-    if allowed_folders is not None and not any(_is_inside(resolved, folder) for folder in allowed_folders):
+    if allowed_folders is not None and not any(is_inside(resolved, folder) for folder in allowed_folders):
         folders = ", ".join(os.fspath(folder) for folder in allowed_folders)
         raise RequestError(ErrorCode.NOT_ALLOWED, field, text, f"a file inside: {folders}" if folders else "no file")
     try:
@@ -62,7 +62,8 @@ def lies_inside(path: PurePath, folder: PurePath) -> bool:
     return path.is_relative_to(folder)
 
 
-def _is_inside(path: Path, folder: str | os.PathLike[str]) -> bool:
+def is_inside(path: Path, folder: str | os.PathLike[str]) -> bool:
+    """Whether a path that is resolved already is a folder or lies under it, by whatever name the folder is called."""
     try:
         root = Path(folder).resolve()
         if lies_inside(path, root) or not root.is_dir():

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from audio_files.channel_mixing import MAX_SOURCE_CHANNELS, mix_gains
+from audio_files.channel_mixing import MAX_SOURCE_CHANNELS, mix_gains, mixing_note
 from audio_files.locations import locate_file
 from protocols.errors import ErrorCode, RequestError
 
@@ -25,6 +25,8 @@ MIN_SAMPLE_RATE = 1_000
 MAX_SAMPLE_RATE = 768_000
 
 _BLOCK_FRAMES = 65_536
+_EDGE_SAMPLES = 128
+"""What a resampler's filter reaches, of the lower of the two rates."""
 # libsndfile lands at a wrong sample when it seeks into the last page of an Ogg Vorbis file. A page holds at most
 # 65 kB, which at Vorbis' usual rates is well under this.
 _VORBIS_TAIL_SECONDS = 30
@@ -61,6 +63,13 @@ class Region:
     def seconds(self) -> Fraction:
         """Exact length of the region in the file, in seconds."""
         return Fraction(self.length_samples, self.source_rate)
+
+    @property
+    def note(self) -> str:
+        """What became of the region where that is not plain, in words; empty when all of it is there."""
+        missing = self.missing_samples / self.source_rate
+        cut = f"the file ends {missing:.4g} s before the region does" if missing else ""
+        return "; ".join(filter(None, (cut, mixing_note(self.source_channels, len(self.audio)))))
 
 
 def read_region(
@@ -180,8 +189,11 @@ class _Intake:
             else None
         )
         self._digest = hashlib.sha256()
-        # soxr rounds to the nearest sample: one more than the whole ones is the most it makes.
-        self._audio = np.empty((gains.shape[1], length * sample_rate // source_rate + 2), dtype=np.float32)
+        # As many as soxr makes: it rounds to the nearest sample.
+        samples = (2 * length * sample_rate + source_rate) // (2 * source_rate)
+        self._audio = np.empty((gains.shape[1], samples), dtype=np.float32)
+        self._end = np.empty((0, gains.shape[1]), dtype=np.float32)
+        self._edge = math.ceil(_EDGE_SAMPLES * max(1.0, source_rate / sample_rate))
         self._filled = 0
         self._not_finite = 0
 
@@ -201,14 +213,30 @@ class _Intake:
         if self._not_finite:
             held = f"{name}: " * bool(name) + f"{self._not_finite} NaN or infinite samples"
             raise RequestError(ErrorCode.MALFORMED, source_field, held, "finite samples only")
-        self._resample(np.zeros((0, len(self._audio)), dtype=np.float32), last=True)
-        if self._filled == 0:
+        if not self._audio.size:
             held = f"{self._length} samples"
             raise RequestError(ErrorCode.EMPTY, length_field, held, "at least one sample after resampling")
-        return np.ascontiguousarray(self._audio[:, : self._filled])
+        if self._resampler is not None:
+            self._resample(self._beyond_the_end(), last=True)
+        assert self._filled == self._audio.shape[1], (self._filled, self._audio.shape)
+        return self._audio
+
+    def _beyond_the_end(self) -> npt.NDArray[np.float32]:
+        """What the resampler hears after the region's last sample: the sound turned about that point, so that its slope goes on.
+
+        Silence there would ring back into the last samples, which are those that new material follows.
+        """
+        last = self._end[-1:]
+        turned = np.concatenate((last, 2 * last - self._end[-2::-1]))
+        return np.pad(turned, ((0, self._edge + 1 - len(turned)), (0, 0)), mode="edge")[1:]
 
     def _resample(self, block: npt.NDArray[np.float32], *, last: bool) -> None:
-        done = block if self._resampler is None else self._resampler.resample_chunk(block, last=last)
+        if self._resampler is None:
+            done = block
+        else:
+            self._end = np.concatenate((self._end, block[-self._edge - 1 :]))[-self._edge - 1 :]
+            done = self._resampler.resample_chunk(block, last=last)
+        done = done[: self._audio.shape[1] - self._filled]
         self._audio[:, self._filled : self._filled + len(done)] = done.T
         self._filled += len(done)
 

@@ -1,4 +1,5 @@
-"""``python -m benchmarks.conditioning``: from a MIDI clip to what a melody model hears: how right it is, and how long it takes.
+"""``python -m benchmarks.conditioning``: from a MIDI clip to what a melody model hears: how right it is, and how long it takes; how
+soon a stream that plays hears other words; and whether it ever comes late while it plays on and on (see `benchmarks._live`).
 
 Right means: the pitch class that is written down for a frame of chroma is the one that AudioCraft's chroma reads from the sound of
 the same clip, played by FluidSynth. The clips are eight bars of melodies that the composer makes. They are played twice: by a round
@@ -26,7 +27,9 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks._figures import show, summarise, table
+from benchmarks._live import describe_live, measure_live
 from benchmarks._machine import describe_machine, load
+from benchmarks._recordings import describe_recordings, measure_recordings
 from daw_bridge.lead_line import lead_line
 from daw_bridge.midi_clip import DRUM_CHANNEL
 from daw_bridge.midi_file import read_midi_clip
@@ -40,6 +43,8 @@ from protocols.melody import MelodyLine
 
 BARS = 8
 CLIPS = 50
+RECORDINGS = 20
+"""Clips that are read from sound, too, with all that plays in them."""
 WANTED = 0.9
 """Share of frames that agree."""
 LIMIT_MS = 5.0
@@ -110,6 +115,8 @@ def measure(clips: int = CLIPS, *, threads: int = 1, repeats: int = 20) -> dict[
             name = names[number % len(names)]
             other = _lead_alone(piece, ROUND[name])
             agreed[name] += compare(line, renderer.render(other).lead)
+    played = ((piece, renderer.render(piece)) for piece in _pieces(min(clips, RECORDINGS)))
+    recordings = measure_recordings(played, FACTS)
     renderer.close()
     whole = sum(agreed.values(), Counter())
     return {
@@ -124,6 +131,7 @@ def measure(clips: int = CLIPS, *, threads: int = 1, repeats: int = 20) -> dict[
         "frames_as_composed": composed.total(),
         "misses": {name: _share(whole, name) for name in _MISSES},
         "misses_as_composed": {name: _share(composed, name) for name in _MISSES},
+        "recordings": recordings,
         "limit_ms": LIMIT_MS,
         **{name: summarise(milliseconds) for name, milliseconds in spent.items()},
         "notes_per_clip": round(sum(notes) / len(notes), 1),
@@ -214,11 +222,12 @@ def _pieces(count: int) -> Iterator[Piece]:
         piece = compose(seed)
         seed += 1
         if piece.lead:
-            yield _cut(piece)
+            yield cut_to_its_lead(piece)
             count -= 1
 
 
-def _cut(piece: Piece) -> Piece:
+def cut_to_its_lead(piece: Piece) -> Piece:
+    """The bars of a piece in which its melody plays most, `BARS` of them."""
     beats = piece.metre.beats
 
     def within(first: int) -> Iterable[Any]:
@@ -281,6 +290,7 @@ def describe(result: dict[str, Any]) -> str:
                     [[name, f"{one:.1%}", f"{other:.1%}"] for name, one, other in missed],
                 ),
                 table(["ms", "p50", "processor p50", "p95"], spent),
+                describe_recordings(result["recordings"]),
             ]
         )
         + facts
@@ -295,16 +305,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--clips", type=int, default=CLIPS, help="how many clips")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--repeats", type=int, default=20, help="how often each clip is timed; the medians count")
+    parser.add_argument("--model", default="pocket", help="what plays live: a name, a folder, a hub id")
+    parser.add_argument("--changes", type=int, default=40, help="changes of the prompt while it plays")
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="how long it plays on without a pause; 0: nothing live"
+    )
     parser.add_argument("--json", action="store_true", help="write the result as JSON")
     options = parser.parse_args(arguments)
-    if min(options.clips, options.repeats) < 1:
-        parser.error("clips and repeats are 1 or more")
+    if min(options.clips, options.repeats, options.changes) < 1:
+        parser.error("clips, repeats and changes are 1 or more")
     try:
         result = measure(options.clips, threads=options.threads, repeats=options.repeats)
+        live = measure_live(options.model, options.changes, options.minutes) if options.minutes > 0 else None
     except RequestError as error:
         sys.stderr.write(f"conditioning: {error.text}\n")
         return 2
-    show(result, describe(result), as_json=options.json)
+    text = describe(result) + ("" if live is None else f"\n{describe_live(live)}")
+    show(result | {"live": live}, text, as_json=options.json)
     return 0
 
 

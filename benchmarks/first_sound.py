@@ -12,15 +12,14 @@ import argparse
 import random
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-import zmq
-
+from benchmarks._engine_line import EngineLine
 from benchmarks._figures import Summary, show, summarise, table
 from benchmarks._machine import describe_machine, load
 from benchmarks._rig import OUTPUTS, Rig, rig
-from protocols import PROTOCOL_VERSION
 from protocols.bridge_messages import BridgeCancel, Play, Queued, Sounding
 from protocols.errors import RequestError
 from protocols.messages import (
@@ -28,15 +27,10 @@ from protocols.messages import (
     Cancel,
     Ended,
     Event,
-    Fail,
     Finished,
     Generate,
-    Hello,
     Opened,
-    Reply,
-    Request,
 )
-from protocols.wire import decode_answer, encode_request, error_of
 
 DURATION_S = 2.0
 HEARD_S = 0.25
@@ -105,7 +99,8 @@ def measure(
     with rig(model, threads=threads, output=output, period=period, flags=flags) as running:
         heard = [_play(running, number, chance) for number in range(warm_up + requests)][warm_up:]
         marks = running.marks()
-        with EngineClient(running.engine_port) as engine:
+        with closing(EngineLine(running.engine_port)) as line:
+            engine = EngineClient(line)
             needed = running.prebuffer_ms / 1000
             for number in range(warm_up + requests):
                 engine.measure(number, chance, needed)
@@ -179,34 +174,24 @@ def _play(running: Rig, number: int, chance: random.Random) -> _Heard:
 
 
 class EngineClient:
-    """A ZeroMQ client that asks the engine for a stream and looks at nothing but the clock."""
+    """Asks the engine for streams and looks at nothing but the clock."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, line: EngineLine) -> None:
         self.times = EngineTimes()
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.connect(f"tcp://127.0.0.1:{port}")
-        self._last_id = 0
-        self._send(Hello(protocol=PROTOCOL_VERSION, client="benchmark"))
-        self._receive()
-
-    def __enter__(self) -> EngineClient:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._context.destroy(linger=0)
+        self._line = line
 
     def measure(self, number: int, chance: random.Random, prebuffer_seconds: float) -> None:
         """Ask for one stream, note when it was taken, when its first audio came and when enough of it had; then cancel it."""
         time.sleep(chance.uniform(*_PAUSE_S))
         request = Generate(prompt=words(number, chance), duration=DURATION_S, seed=chance.randrange(2**31 - 1))
         sent = time.monotonic()
-        self._send(request)
-        opened = self._until_opened()
+        self._line.send(request)
+        while not isinstance(opened := self._line.receive(), Opened):
+            pass
         self.times.opened.append(1000 * (time.monotonic() - sent))
         first = enough = 0.0
         while not enough:
-            content = self._receive()
+            content = self._line.receive()
             if not isinstance(content, AudioHeader):
                 continue
             now = 1000 * (time.monotonic() - sent)
@@ -215,30 +200,9 @@ class EngineClient:
                 enough = now
         self.times.first_block.append(first)
         self.times.prebuffer.append(enough)
-        self._send(Cancel(stream=opened.stream))
-        while not isinstance(self._receive(), Ended):
+        self._line.send(Cancel(stream=opened.stream))
+        while not isinstance(self._line.receive(), Ended):
             pass
-
-    def _until_opened(self) -> Opened:
-        while True:
-            content = self._receive()
-            if isinstance(content, Opened):
-                return content
-
-    def _send(self, request: Request) -> None:
-        self._last_id += 1
-        self._socket.send_multipart(encode_request(self._last_id, request))
-
-    def _receive(self) -> AudioHeader | Reply | Event:
-        if not self._socket.poll(int(1000 * _WAIT_S)):
-            raise RuntimeError(f"the engine said nothing for {_WAIT_S:g} s")
-        key, content = decode_answer(self._socket.recv_multipart())
-        if isinstance(content, Fail):
-            raise error_of(content)
-        if isinstance(key, AudioHeader):
-            return key
-        assert isinstance(content, Reply | Event)
-        return content
 
 
 def describe(result: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ _BEGIN, _END = "<!-- figures: written by python -m benchmarks.run_all -->", "<!-
 
 JOBS: dict[str, Sequence[str]] = {
     "first_sound-pocket": ("first_sound", "--model", "pocket"),
+    "conditioning-pocket": ("conditioning", "--model", "pocket"),
     "decode-pocket-float32": ("decode", "--model", "pocket", "--dtype", "float32"),
     "decode-musicgen-small-float32": ("decode", "--model-shape", "musicgen-small", "--dtype", "float32"),
     "decode-musicgen-small-bfloat16": ("decode", "--model-shape", "musicgen-small", "--dtype", "bfloat16"),
@@ -115,6 +116,7 @@ def figures(results: Iterable[Mapping[str, Any]]) -> str:
             for result in steps
         ]
         parts.append(table(header, rows))
+    parts += [_conditioning(result) for result in results if result["benchmark"] == "conditioning"]
     machines = {_machine(result["machine"]) for result in results}
     return "\n".join([*parts, *sorted(machines)]) + "\n"
 
@@ -139,6 +141,29 @@ def _stages(result: Mapping[str, Any]) -> str:
         [text, *(result["split"][name][key] for key in ("p50_ms", "p95_ms", "max_ms"))] for name, text in STAGES.items()
     ]
     return table([f"where the time goes ({result['model']}), ms", "p50", "p95", "max"], rows)
+
+
+def _conditioning(result: Mapping[str, Any]) -> str:
+    clip, live = result["clip_to_condition_ms"], result["live"]
+    rows: list[list[object]] = [
+        [f"frames of chroma that agree with the sound of {result['clips']} clips", f"{result['agreement']:.1%}"],
+        [
+            f"from a clip of {result['bars']} bars to the condition, ms (p50, p95)",
+            f"{clip['p50_ms']:g}, {clip['p95_ms']:g}",
+        ],
+    ]
+    if live is not None:
+        change, endless = live["changes"]["change_to_frame"], live["endless"]
+        rows += [
+            [
+                "from a change of the words to a frame under it, ms (p50, p95)",
+                f"{change['p50_ms']:g}, {change['p95_ms']:g}",
+            ],
+            [f"frames that come late in {endless['minutes']:g} minutes ({live['model']})", endless["late_frames"]],
+            ["the closest that any of them comes, ms", f"{endless['margin']['min_ms']:.0f}"],
+        ]
+    rows.append(["load, date", ", ".join(_when(result))])
+    return table(["conditioning", ""], rows)
 
 
 def _when(result: Mapping[str, Any]) -> tuple[str, str]:

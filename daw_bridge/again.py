@@ -56,6 +56,8 @@ def remake(sidecar: Mapping[str, Any], welcome: Welcome) -> Remake:
     if codes:
         # The codes stand for the audio that was given, whether or not that file still exists.
         values |= {"path": "", "start": 0.0, "length": 0.0, "sample_rate": 0, "codebooks": sidecar.get("codebooks")}
+        # Takes of earlier releases have no seam.
+        values |= {"seam_record": sidecar.get("seam_record", "")}
     ended_by_itself = sidecar.get("reason") == "done"
     frames = _entry(_entry(sidecar, "audio", dict), "frames", int)
     return Remake(build(kind, values), codes, None if ended_by_itself else frames)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from audio_files.regions import read_region
+from audio_files.regions import Region, read_region
 from audio_files.sidecars import read_sidecar
 from daw_bridge.again import remake
-from daw_bridge.followed_clip import FollowedClip
+from daw_bridge.clip_sound import play_clip
+from daw_bridge.followed_clip import FollowedClip, PlayedClip
+from daw_bridge.midi_clip import MidiClip
 from daw_bridge.midi_file import read_midi_clip
 from daw_bridge.pace import lead_of
+from daw_bridge.wording import Facts, Template, Wording
 from protocols.bridge_messages import (
     BridgeUpdate,
     FileNotes,
@@ -23,6 +28,7 @@ from protocols.bridge_messages import (
     PlayMidi,
     PlayOpen,
 )
+from protocols.errors import RequestError
 from protocols.fields import fields_of
 from protocols.messages import Continue, Generate, Open, Sampling, StreamRequest, Update, Welcome
 from protocols.settings import FileSettings
@@ -37,21 +43,28 @@ class Prepared:
         payload: its audio.
         limit: samples after which the stream is over, whatever the engine would still make; None for all of it.
         note: what became of a clip, for people.
+        wording: what the words are made of; None where a sidecar tells them.
     """
 
     message: StreamRequest
     payload: bytes = b""
     limit: int | None = None
     note: str = ""
+    wording: Wording | None = None
 
 
-def reads_files(request: Playback | PlayAgain) -> bool:
-    """Whether a request names a file, which takes a while to read."""
-    return not isinstance(request, Play) and bool(getattr(request, "path", ""))
+def takes_a_while(request: Playback | PlayAgain, welcome: Welcome, notes: FollowedClip | None) -> bool:
+    """Whether a request names a file, which is read, or notes that are played to a model which hears no melody."""
+    reads = not isinstance(request, Play) and bool(getattr(request, "path", ""))
+    return reads or (notes is not None and not welcome.melodies)
 
 
 def prepare(
-    request: Playback | PlayAgain, welcome: Welcome, files: FileSettings, notes: FollowedClip | None = None
+    request: Playback | PlayAgain,
+    welcome: Welcome,
+    files: FileSettings,
+    notes: FollowedClip | None = None,
+    template: Template | None = None,
 ) -> Prepared:
     """Read what a request names and write down what is asked of the engine (any thread).
 
@@ -60,9 +73,10 @@ def prepare(
         welcome: the engine's facts.
         files: where files may lie, and how long they may be.
         notes: the notes that the request names.
+        template: the prompt template that it names.
 
     Raises:
-        RequestError: as the readers of files, `FollowedClip` and `remake`.
+        RequestError: as the readers of files, `FollowedClip`, `Wording` and `remake`.
     """
     if isinstance(request, PlayAgain):
         made = remake(read_sidecar(request.path, allowed_folders=files.allowed_folders), welcome)
@@ -70,29 +84,36 @@ def prepare(
     asked: dict[str, Any] = {name: getattr(request, name) for name in fields_of(Sampling)}
     if isinstance(request, PlayMidi):
         notes = read_clip(request, files)
+    facts = Facts(request.bpm, request.key, request.style, request.prompt)
+    payload, about_region = b"", ""
+    if isinstance(request, PlayContinue | PlayOpen) and request.path:
+        region = _region(request, welcome, files)
+        payload, about_region = _interleaved(region.audio), region.note
+        asked |= {"sample_rate": welcome.sample_rate, "channels": welcome.channels, "seam": request.seam}
     seconds, note = 0.0, ""
     if notes is not None:
         played = notes.at(request.bpm)
         seconds, note = float(played.seconds), played.note
-        asked |= {
-            "prompt": ", ".join(filter(None, (request.prompt, notes.words))),
-            "bpm": played.bpm,
-            "key": request.key or notes.key,
-            "key_hint": notes.key_hint,
-            "melody": played.melody,
-        }
-    payload = b""
-    if isinstance(request, PlayContinue | PlayOpen) and request.path:
-        payload = _region(request, welcome, files)
-        asked |= {"sample_rate": welcome.sample_rate, "channels": welcome.channels}
+        facts = replace(facts, bpm=played.bpm, key=request.key or notes.key or notes.key_hint, ending=notes.words)
+        asked |= {"bpm": played.bpm, "key": request.key or notes.key, "key_hint": notes.key_hint}
+        if welcome.melodies:
+            asked["melody"] = played.melody
+        else:
+            sound, said = _heard_otherwise(notes.clip, played, bool(payload), welcome, files)
+            note = f"{note}; {said}"
+            if sound:
+                payload = sound
+                asked |= {"sample_rate": welcome.sample_rate, "channels": welcome.channels, "seam": False}
+    note = "; ".join(filter(None, (about_region, note)))
+    wording = Wording(template, facts)
+    asked["prompt"] = wording.words
     match request:
         case PlayOpen(latency=latency):
-            return Prepared(Open(lead=max(0.1, latency), **asked), payload, note=note)
-        case PlayContinue(duration=seconds):
-            return Prepared(Continue(duration=seconds, lead=lead_of(seconds), **asked), payload, note=note)
-        case Play(duration=seconds):
+            return Prepared(Open(lead=max(0.1, latency), **asked), payload, note=note, wording=wording)
+        case PlayContinue(duration=seconds) | Play(duration=seconds):
             pass
-    return Prepared(Generate(duration=seconds, lead=lead_of(seconds), **asked), note=note)
+    kind = Continue if payload or isinstance(request, PlayContinue) else Generate
+    return Prepared(kind(duration=seconds, lead=lead_of(seconds), **asked), payload, note=note, wording=wording)
 
 
 def read_clip(request: PlayMidi | FileNotes, files: FileSettings) -> FollowedClip:
@@ -128,8 +149,38 @@ def update_of(request: Update, notes: FollowedClip | None, bpm: float) -> Update
     return Update(**values)
 
 
-def _region(request: PlayContinue | PlayOpen, welcome: Welcome, files: FileSettings) -> bytes:
-    region = read_region(
+def _heard_otherwise(
+    clip: MidiClip | None, played: PlayedClip, has_region: bool, welcome: Welcome, files: FileSettings
+) -> tuple[bytes, str]:
+    """How a clip is told to a model that hears no melody: as an audio prompt where that is possible; and what is said about it."""
+    if clip is None:
+        return b"", "this model hears no melody: what was read from the recording is left out"
+    words = "this model hears no melody: the clip is told in words"
+    if has_region:
+        return b"", f"{words}, beside the audio region"
+    try:
+        sound = play_clip(
+            clip,
+            played.seconds,
+            sample_rate=welcome.sample_rate,
+            channels=welcome.channels,
+            soundfont=files.soundfont_file,
+        )
+    except RequestError as error:
+        return b"", f"{words}; as sound it needs {error.field} ({error.value}): {error.allowed}"
+    length = f"{float(sound.seconds):.4g} s"
+    part = length if sound.seconds == played.seconds else f"the last {length}"
+    return _interleaved(sound.audio), (
+        f"this model hears no melody: it goes on from the clip, {part}, played by FluidSynth with {sound.soundfont}"
+    )
+
+
+def _interleaved(audio: NDArray[np.float32]) -> bytes:
+    return audio.T.astype("<f4").tobytes()
+
+
+def _region(request: PlayContinue | PlayOpen, welcome: Welcome, files: FileSettings) -> Region:
+    return read_region(
         request.path,
         start_seconds=request.start,
         length_seconds=request.length or None,
@@ -138,4 +189,3 @@ def _region(request: PlayContinue | PlayOpen, welcome: Welcome, files: FileSetti
         allowed_folders=files.allowed_folders,
         max_seconds=files.max_region_s,
     )
-    return region.audio.T.astype("<f4").tobytes()

@@ -16,6 +16,7 @@ from audio_files.recorder import TakeRecorder, record_take
 from audio_files.takes import Take
 from daw_bridge.asking import Prepared
 from daw_bridge.audio.feeder import Feeder
+from daw_bridge.wording import Facts, Wording
 from protocols.bridge_messages import PlayAgain, Playback, PlayOpen, Progressed, Queued, Saved, Sounding
 from protocols.errors import ErrorCode, RequestError, shorten
 from protocols.messages import (
@@ -64,7 +65,7 @@ class StreamHost(Protocol):
 class BridgeStream:
     """What becomes of one request: sound, a take, events, and in the end one answer. For the loop's thread only.
 
-    ``bpm`` is its tempo as far as fields have told it, else 0.
+    ``wording`` is what its words are made of; its tempo is known as far as fields have told it.
 
     Args:
         host: the bridge.
@@ -91,7 +92,8 @@ class BridgeStream:
         self.request = request
         self.asker = asker
         self.words = message.prompt
-        self.bpm = message.bpm
+        told = Facts(message.bpm, message.key, prompt=message.prompt)
+        self.wording = prepared.wording or Wording(facts=told)
         self.cancelled = False
         self._host = host
         self._welcome = welcome
@@ -161,6 +163,10 @@ class BridgeStream:
         """The engine did not take the request."""
         self._drop()
         self._answer(error)
+
+    def withdraw(self) -> None:
+        """Nothing came of it; it is asked for anew."""
+        self._drop()
 
     def audio(self, header: AudioHeader, samples: memoryview) -> None:
         """A block arrived: to the card, to the file."""

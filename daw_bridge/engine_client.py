@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import msgspec
 import structlog
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -13,7 +14,7 @@ from zmq.utils.monitor import recv_monitor_message
 from protocols import PROTOCOL_VERSION
 from protocols.errors import ErrorCode, RequestError
 from protocols.loop import IoLoop
-from protocols.messages import AudioHeader, Event, Fail, Hello, Ping, Reply, Request, Welcome
+from protocols.messages import AudioHeader, Event, Fail, Hello, ModelChanged, Ping, Reply, Request, Welcome
 from protocols.wire import MAX_MESSAGE, decode_answer, encode_request, error_of
 
 log = structlog.get_logger()
@@ -36,7 +37,7 @@ class EngineListener(Protocol):
         """The engine is gone, and every stream with it; it is being looked for again."""
 
     def engine_event(self, event: Event) -> None:
-        """Something happened to a stream."""
+        """Something happened to a stream, or the engine has another model, which `EngineClient.welcome` tells by now."""
 
     def engine_audio(self, header: AudioHeader, samples: memoryview) -> None:
         """A block of a stream arrived."""
@@ -199,6 +200,8 @@ class EngineClient:
             assert isinstance(content, memoryview)
             self._listener.engine_audio(key, content)
         elif isinstance(content, Event):
+            if isinstance(content, ModelChanged) and self.welcome is not None:
+                self.welcome = msgspec.structs.replace(self.welcome, **msgspec.structs.asdict(content))
             self._listener.engine_event(content)
         elif isinstance(content, Reply):
             answer = self._pending.pop(key, None)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from daw_bridge.lead_line import lead_line
 from daw_bridge.midi_clip import KEY_CONFIDENCE_TO_NAME, MidiClip
 from protocols.errors import ErrorCode, RequestError
-from protocols.melody import MelodyLine
+from protocols.melody import AnyMelody, MelodyLine
 from protocols.messages import FASTEST_BPM, SLOWEST_BPM
 
 
@@ -17,22 +17,24 @@ class FollowedClip:
     """A clip to play along. Never changes; any thread.
 
     Attributes:
-        line: its lead line at its own tempo; None where only drums play.
-        bpm: its own tempo, exactly, as musicians count it; the mean where it changes.
+        line: its lead line at its own tempo, or the melody of a recording; None where only drums play.
+        bpm: its own tempo, exactly, as musicians count it; the mean where it changes; 0 for a recording, which tells none.
         seconds: its length at that tempo.
         key: as the clip is signed; empty where it is not.
         key_hint: as its notes sound; empty where that is not clear, and where it is signed.
         words: what a prompt should say about it that fields cannot: a metre other than 4/4, drums.
         description: what it is, for people.
+        clip: all of it, for a synthesiser; None where there is only the line.
     """
 
-    line: MelodyLine | None
+    line: AnyMelody | None
     bpm: Fraction
     seconds: Fraction
     key: str
     key_hint: str
     words: str
     description: str
+    clip: MidiClip | None = field(default=None, repr=False)
 
     @classmethod
     def of_clip(cls, clip: MidiClip, rule: str = "auto") -> FollowedClip:
@@ -56,7 +58,18 @@ class FollowedClip:
             words=", ".join(filter(None, ("" if metre == "4/4" else metre, drums))),
             description=f"{clip.name}: {clip.describe()}"
             + ("; only drums play, there is no melody" if only_drums else ""),
+            clip=clip,
         )
+
+    @classmethod
+    def of_recording(cls, melody: AnyMelody, description: str) -> FollowedClip:
+        """The melody of a recording."""
+        return cls(melody, Fraction(0), melody.seconds, key="", key_hint="", words="", description=description)
+
+    @property
+    def note_count(self) -> int:
+        """How many notes its line has."""
+        return 0 if self.line is None else self.line.note_count
 
     def at(self, bpm: float = 0.0) -> PlayedClip:
         """The clip at a tempo: its notes follow each other faster or slower.
@@ -72,6 +85,8 @@ class FollowedClip:
         """
         if bpm and not SLOWEST_BPM <= bpm <= FASTEST_BPM:
             raise RequestError(ErrorCode.OUT_OF_RANGE, "bpm", bpm, f"0, or {SLOWEST_BPM} to {FASTEST_BPM}")
+        if not self.bpm:
+            return PlayedClip(bpm, self._melody(Fraction(1)), self.seconds, self.description)
         tempo = Fraction(round((bpm or self.bpm) * 1000), 1000)
         if not SLOWEST_BPM <= tempo <= FASTEST_BPM:  # its own, which no engine takes: its notes tell it all the same
             return PlayedClip(0.0, self._melody(Fraction(1)), self.seconds, self.description)
@@ -84,7 +99,7 @@ class FollowedClip:
         line = self.line
         if line is None:
             return ""
-        if stretch == 1:
+        if stretch == 1 or not isinstance(line, MelodyLine):
             return line.encode()
         tick = stretch / line.rate
         notes = ((note.start * tick, note.end * tick, note.pitch) for note in line.notes)

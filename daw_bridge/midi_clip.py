@@ -158,6 +158,7 @@ class MidiClip:
         length_beats: length of those bars in beats.
         length_seconds: length of those bars in seconds, by the tempo map.
         drum_share: share of the notes on the drum channel, 0 to 1.
+        channel_messages: what else a synthesiser is told (instruments, controllers, wheels), as ticks and MIDI bytes, in order.
     """
 
     name: str
@@ -173,6 +174,7 @@ class MidiClip:
     length_beats: Fraction
     length_seconds: Fraction
     drum_share: float
+    channel_messages: tuple[tuple[int, bytes], ...] = field(default=(), repr=False)
 
     @classmethod
     def of_notes(
@@ -182,6 +184,7 @@ class MidiClip:
         tempo_map: TempoMap,
         *,
         controls: Sequence[Control] = (),
+        channel_messages: Sequence[tuple[int, bytes]] = (),
         time_signatures: Sequence[TimeSignature] = (TimeSignature(0, 4, 4),),
         key_signature: str | None = None,
         content_ticks: int,
@@ -203,6 +206,7 @@ class MidiClip:
             length_beats=length_beats,
             length_seconds=tempo_map.seconds_at(length_beats * ticks_per_beat),
             drum_share=sum(note.channel == DRUM_CHANNEL for note in notes) / len(notes),
+            channel_messages=tuple(sorted(channel_messages, key=lambda message: message[0])),
         )
 
     @property

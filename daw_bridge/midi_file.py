@@ -73,6 +73,7 @@ def read_midi_clip(
         tuple(_timed_notes(events.spans, tempo_map)),
         tempo_map,
         controls=events.controls,
+        channel_messages=events.channel_messages,
         time_signatures=signatures,
         key_signature=min(events.keys, key=_first)[1] if events.keys else None,
         content_ticks=content,
@@ -95,6 +96,7 @@ class _Events:
     def __init__(self, refuse: _Refusal, max_notes: int) -> None:
         self.spans: list[_Span] = []
         self.controls: list[Control] = []
+        self.channel_messages: list[tuple[int, bytes]] = []
         self.tempos: list[tuple[int, int]] = []
         self.signatures: list[tuple[int, int, int]] = []
         self.keys: list[tuple[int, str]] = []
@@ -121,7 +123,10 @@ class _Events:
                     if started := sounding[message.channel, message.note]:
                         start, velocity = started.popleft()
                         self.spans.append((start, message.note, message.channel, tick, velocity, len(self._ends)))
+                case "program_change" | "aftertouch" | "polytouch":
+                    self.channel_messages.append((tick, message.bin()))
                 case "control_change" | "pitchwheel":
+                    self.channel_messages.append((tick, message.bin()))
                     if (control := Control.of_message(tick, message)) is not None:
                         self.controls.append(control)
                 case "set_tempo":

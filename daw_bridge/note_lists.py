@@ -38,8 +38,10 @@ class _List:
 
     @property
     def size(self) -> int:
-        kept = 0 if self.clip is None or self.clip.line is None else len(self.clip.line.notes)
-        return max(len(self.notes), kept)
+        whole = None if self.clip is None else self.clip.clip
+        if whole is not None:
+            return min(MAX_NOTES, len(whole.notes) + len(whole.channel_messages))
+        return max(len(self.notes), 0 if self.clip is None else self.clip.note_count)
 
 
 class NoteLists:
@@ -94,7 +96,7 @@ class NoteLists:
             RequestError: no name.
         """
         self._put(client, name, _List(None, self._clock(), clip=clip))
-        return NotesHeld(name=name, held=0 if clip.line is None else len(clip.line.notes))
+        return NotesHeld(name=name, held=clip.note_count)
 
     def forget(self, client: Hashable, name: str) -> None:
         """Forget a list, or with an empty name all of the client's.
@@ -123,8 +125,7 @@ class NoteLists:
         return held.clip
 
     def _put(self, client: Hashable, name: str, held: _List) -> None:
-        if not name.strip():
-            raise RequestError(ErrorCode.EMPTY, "name", name, "a name of your choice")
+        check_name(name)
         self._lists.pop((client, name), None)
         self._lists[client, name] = held
         self._make_room(held)
@@ -144,6 +145,16 @@ class NoteLists:
         while len(self._lists) > MAX_LISTS or sum(held.size for held in self._lists.values()) > MAX_NOTES:
             oldest = next(key for key, held in self._lists.items() if held is not latest)
             del self._lists[oldest]
+
+
+def check_name(name: str) -> None:
+    """Refuse a list without a name.
+
+    Raises:
+        RequestError: EMPTY.
+    """
+    if not name.strip():
+        raise RequestError(ErrorCode.EMPTY, "name", name, "a name of your choice")
 
 
 def _checked(index: int, values: list[float]) -> _Values:

@@ -6,36 +6,41 @@ Runs on the I/O loop's thread. Files are read on a small pool beside it, sound i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import msgspec
 import structlog
 
-from daw_bridge.asking import Prepared, prepare, read_clip, reads_files, update_of
+from daw_bridge.asking import Prepared, prepare, read_clip, takes_a_while
 from daw_bridge.audio.devices import scan_devices
 from daw_bridge.audio.feeder import Feeder
 from daw_bridge.audio.player import Player, PlayerEvent
 from daw_bridge.bridge_stream import BridgeStream, linear_gain
+from daw_bridge.changing import changes_of
 from daw_bridge.engine_client import EngineClient
 from daw_bridge.followed_clip import FollowedClip
+from daw_bridge.heard_recordings import HeardRecordings
 from daw_bridge.note_lists import NoteLists
+from daw_bridge.overview import bridge_report, device_list
 from daw_bridge.pace import Pace
+from daw_bridge.template_desk import TemplateDesk
+from daw_bridge.wording import Template
 from protocols import PROTOCOL_VERSION
 from protocols.bridge_messages import (
     AddNotes,
+    AudioNotes,
     BeginNotes,
-    BridgeReport,
     BridgeUpdate,
     CardState,
-    DeviceInfo,
-    DeviceList,
     Devices,
     EngineState,
     FileNotes,
     Following,
     ForgetNotes,
+    ForgetTemplate,
+    KeepTemplate,
     Play,
     PlayAgain,
     Playback,
@@ -46,8 +51,11 @@ from protocols.bridge_messages import (
     SetDevice,
     SetLevel,
     Stop,
+    TemplateList,
+    Templates,
+    Weigh,
 )
-from protocols.errors import ErrorCode, RequestError
+from protocols.errors import ErrorCode, RequestError, no_model
 from protocols.fields import fields_of
 from protocols.messages import (
     Acknowledge,
@@ -56,6 +64,8 @@ from protocols.messages import (
     Done,
     Event,
     Finished,
+    Load,
+    ModelChanged,
     Models,
     Opened,
     Ping,
@@ -67,7 +77,7 @@ from protocols.messages import (
     Status,
     StreamList,
     Streams,
-    Update,
+    Unload,
     Version,
     VersionInfo,
     Welcome,
@@ -119,6 +129,8 @@ class BridgeService:
         self._engine_state = "connecting"
         self._pace = Pace()
         self._notes = NoteLists()
+        self._recordings = HeardRecordings(settings.files, self._notes, self._read, self._done, self._fail)
+        self._templates = TemplateDesk(settings.files.templates_file, call_soon, self._fail)
 
     @property
     def defaults(self) -> dict[str, object]:
@@ -134,8 +146,12 @@ class BridgeService:
             case Play() | PlayContinue() | PlayMidi() | PlayOpen() | PlayAgain():
                 self._play(request, asker, received)
                 return None
-            case Update():
-                self._update(request, asker)
+            case BridgeUpdate():
+                name = request.template or ""
+                self._templates.find(name, asker, lambda template: self._change(request, asker, template))
+                return None
+            case Weigh():
+                self._change(request.update, asker, None)
                 return None
             case Cancel(stream=number):
                 for stream in self._chosen(number):
@@ -158,21 +174,35 @@ class BridgeService:
                     lambda clip: self._done(asker, self._notes.keep(asker.peer, name, clip)),
                 )
                 return None
+            case AudioNotes():
+                self._recordings.hear(request, asker, self._ready_engine())
+                return None
             case ForgetNotes(name=name):
                 self._notes.forget(asker.peer, name)
+            case Templates():
+                listed = lambda rows: self._done(asker, TemplateList(items=rows))  # noqa: E731
+                self._templates.ask(lambda file: file.rows(), asker, listed)
+                return None
+            case KeepTemplate(name=name, text=text):
+                self._templates.ask(lambda file: file.keep(name, text), asker, lambda _: self._done(asker, Done()))
+                return None
+            case ForgetTemplate(name=name):
+                self._templates.ask(lambda file: file.forget(name), asker, lambda _: self._done(asker, Done()))
+                return None
             case SetDefaults():
                 changes = {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}
                 self._defaults = msgspec.structs.replace(self._defaults, **changes)
             case Streams():
                 return StreamList(items=[stream.info() for stream in self._streams.values()])
             case Devices():
-                self._in_background(scan_devices, asker, self._device_list)
+                listing = lambda found: device_list(found, self._player.status().name)  # noqa: E731
+                self._in_background(scan_devices, asker, listing)
                 return None
             case SetDevice(name=name):
                 self._in_background(lambda: self._player.set_device(name or None), asker, lambda _: Done())
                 return None
-            case Models():
-                self._forward(Models(), asker)
+            case Models() | Load() | Unload():
+                self._forward([request], asker)
                 return None
             case Quit():
                 self._quit()
@@ -188,22 +218,12 @@ class BridgeService:
         if isinstance(request, Version):
             instance = welcome.instance if welcome is not None else 0
             return VersionInfo(name="bridge", version=VERSION, protocol=PROTOCOL_VERSION, instance=instance)
-        player = self._player.status()
         front = self.front
-        return BridgeReport(
-            state=player.state,
+        return bridge_report(
+            welcome,
+            self._player.status(),
             engine=self._engine_state,
-            model=welcome.model if welcome is not None else "",
-            status=welcome.status if welcome is not None else "untrained",
-            device=player.name,
-            sample_rate=player.sample_rate,
-            block=player.blocksize,
-            latency_ms=round(player.latency * 1000, 2),
-            voices=player.voices,
             underruns=self._underruns + sum(stream.underruns for stream in self._all()),
-            device_underflows=player.underflows,
-            devices_lost=player.lost,
-            callback_ms=round(player.max_render_seconds * 1000, 3),
             first_sound_ms=self._last_first_sound_ms,
             requests=front.received if front is not None else 0,
             errors=front.refused if front is not None else 0,
@@ -216,6 +236,7 @@ class BridgeService:
             self._cancel(stream)
             stream.engine_lost()
         self._readers.shutdown(wait=False, cancel_futures=True)
+        self._templates.close()
 
     @property
     def idle(self) -> bool:
@@ -232,17 +253,23 @@ class BridgeService:
     def _play(self, request: Playback | PlayAgain, asker: Asker, received: float) -> None:
         welcome = self._ready_engine().welcome
         assert welcome is not None
-        if len(self._streams) + len(self._opening) + self._reading >= MAX_STREAMS:
+        if not welcome.model:
+            raise no_model()
+        if len(self._streams) + len(self._opening) + self._reading + self._templates.waiting >= MAX_STREAMS:
             raise RequestError(ErrorCode.BUSY, "streams", MAX_STREAMS, f"at most {MAX_STREAMS} at once")
 
         def go(prepared: Prepared) -> None:
             self._open(request, prepared, asker, welcome, received)
 
         notes = self._named_notes(request, asker)
-        if not reads_files(request):
-            go(prepare(request, welcome, self._settings.files, notes))
-            return
-        self._read(lambda: prepare(request, welcome, self._settings.files, notes), asker, go)
+
+        def worded(template: Template | None) -> None:
+            if takes_a_while(request, welcome, notes):
+                self._read(lambda: prepare(request, welcome, self._settings.files, notes, template), asker, go)
+            else:
+                go(prepare(request, welcome, self._settings.files, notes, template))
+
+        self._templates.find(getattr(request, "template", ""), asker, worded)
 
     def _named_notes(self, request: Request, asker: Asker) -> FollowedClip | None:
         name = request.notes if isinstance(request, Following | BridgeUpdate) else ""
@@ -258,13 +285,18 @@ class BridgeService:
 
     def _have_read(self, done: Future[T], asker: Asker, go: Callable[[T], None]) -> None:
         self._reading -= 1
+        error = done.exception()
+        if error is None:
+            self._guard(asker, lambda: go(done.result()))
+        elif isinstance(error, RequestError):
+            self._fail(asker, error)
+        else:
+            self._fail(asker, RequestError(ErrorCode.INTERNAL, "path", f"{type(error).__name__}: {error}"))
+
+    def _guard(self, asker: Asker, work: Callable[[], None]) -> None:
+        """Go on with a request whose sender waits for an answer."""
         try:
-            error = done.exception()
-            if isinstance(error, RequestError):
-                raise error
-            if error is not None:
-                raise RequestError(ErrorCode.INTERNAL, "path", f"{type(error).__name__}: {error}")
-            go(done.result())
+            work()
         except RequestError as error:
             self._fail(asker, error)
 
@@ -272,6 +304,8 @@ class BridgeService:
         self, request: Playback | PlayAgain, prepared: Prepared, asker: Asker, welcome: Welcome, received: float
     ) -> None:
         engine = self._ready_engine()
+        # What was read and worked out is for this one model; should the engine have another by then, it refuses.
+        message = msgspec.structs.replace(prepared.message, fingerprint=welcome.fingerprint)
         takes = self._settings.files.takes_folder
         stream = BridgeStream(self, request, prepared, asker, welcome, takes, received)
         self._opening.append(stream)
@@ -283,11 +317,14 @@ class BridgeService:
                 stream.opened(reply)
                 if stream.cancelled:
                     engine.tell(Cancel(stream=reply.stream))
+            elif isinstance(reply, RequestError) and reply.field == "fingerprint" and not stream.cancelled:
+                stream.withdraw()
+                self._guard(asker, lambda: self._play(request, asker, received))
             else:
                 stream.refused(reply if isinstance(reply, RequestError) else RequestError(ErrorCode.MALFORMED, "reply"))
 
         try:
-            engine.request(prepared.message, answered, prepared.payload)
+            engine.request(message, answered, prepared.payload)
         except RequestError as error:
             answered(error)
 
@@ -347,8 +384,12 @@ class BridgeService:
 
     def engine_event(self, event: Event) -> None:
         """Something happened to a stream."""
-        if isinstance(event, Progress):
-            self._pace.measured(event.realtime)
+        match event:
+            case Progress(realtime=realtime):
+                self._pace.measured(realtime)
+            case ModelChanged(model=model):
+                self._pace = Pace()
+                self.publish(EngineState(state="ready", model=model))
         stream = self._streams.get(getattr(event, "stream", 0))
         if stream is not None:
             stream.event(event)
@@ -376,32 +417,36 @@ class BridgeService:
             raise RequestError(ErrorCode.ENGINE_LOST, "engine", endpoint, "a running engine; it is being looked for")
         return self.engine
 
-    def _update(self, request: Update, asker: Asker) -> None:
-        """Change streams; several of one tempo are changed to notes at that tempo."""
-        chosen = self._chosen(request.stream)
-        before = {stream: stream.bpm for stream in chosen}
-        tempos = set(before.values())
-        update = update_of(request, self._named_notes(request, asker), tempos.pop() if len(tempos) == 1 else 0.0)
+    def _change(self, request: BridgeUpdate, asker: Asker, template: Template | None) -> None:
+        """Change streams, and have them as they were where the engine refuses."""
+        before = {stream: stream.wording for stream in self._chosen(request.stream)}
+        updates, after = changes_of(request, list(before), self._named_notes(request, asker), template)
 
         def refused() -> None:
-            for stream, bpm in before.items():
-                stream.bpm = bpm
+            for stream, wording in before.items():
+                stream.wording = wording
 
-        self._forward(update, asker, refused)
-        for stream in chosen:  # at once: what is asked next counts on it
-            stream.bpm = stream.bpm if update.bpm is None else update.bpm
+        self._forward(updates, asker, refused)
+        for stream, wording in after.items():  # at once: what is asked next counts on it
+            stream.wording = wording
 
-    def _forward(self, request: Request, asker: Asker, refused: Callable[[], None] = lambda: None) -> None:
-        """Let the engine answer."""
+    def _forward(self, requests: Sequence[Request], asker: Asker, refused: Callable[[], None] = lambda: None) -> None:
+        """Let the engine answer. Of several requests the last reply is told, or a refusal, once all are answered."""
+        replies: list[Reply | RequestError] = []
 
         def answered(reply: Reply | RequestError) -> None:
-            if isinstance(reply, RequestError):
+            replies.append(reply)
+            if len(replies) < len(requests):
+                return
+            error = next((reply for reply in replies if isinstance(reply, RequestError)), None)
+            if error is not None:
                 refused()
-                self._fail(asker, reply)
-            else:
+                self._fail(asker, error)
+            elif not isinstance(reply, RequestError):
                 self._done(asker, reply)
 
-        self._ready_engine().request(request, answered)
+        for request in requests:
+            self._ready_engine().request(request, answered)
 
     def _in_background(self, work: Callable[[], Any], asker: Asker, reply: Callable[[Any], Reply]) -> None:
         """Do something slow on the readers' pool and answer with what ``reply`` makes of it."""
@@ -419,23 +464,6 @@ class BridgeService:
             lambda future: self.call_soon(
                 lambda: done(future.exception(), None if future.exception() else future.result())
             )
-        )
-
-    def _device_list(self, devices: list[Any]) -> DeviceList:
-        chosen = self._player.status().name
-        return DeviceList(
-            items=[
-                DeviceInfo(
-                    index=device.index,
-                    name=device.name,
-                    host_api=device.host_api,
-                    channels=device.channels,
-                    sample_rate=device.sample_rate,
-                    default=device.default,
-                    chosen=device.name == chosen,
-                )
-                for device in devices
-            ]
         )
 
     def _done(self, asker: Asker, reply: Reply) -> None:

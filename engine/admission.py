@@ -7,18 +7,24 @@ import secrets
 from operator import itemgetter
 
 import numpy as np
+import torch
+from msgspec import structs
 from numpy.typing import NDArray
 
-from audio_files.regions import mix_and_resample, read_region
+from audio_files.channel_mixing import mixing_note
+from audio_files.regions import Region, mix_and_resample, read_region
 from engine.changes import Change
 from engine.checkpoints.bundle import ModelBundle
+from engine.conditioning.melody_reading import read_melody
 from engine.conditioning.words import Directions
 from engine.preparation import StreamPlan, directions_of, hears_melodies
+from engine.seam import Seam
 from protocols.errors import ErrorCode, RequestError
 from protocols.fields import INT32_MAX, build, shortened
-from protocols.melody import MelodyLine
-from protocols.messages import Continue, Open, RegionRequest, StreamRequest, Update
+from protocols.melody import decode_melody
+from protocols.messages import Continue, MelodyRead, Open, ReadMelody, RegionRequest, StreamRequest, Update
 from protocols.settings import Settings
+from protocols.units import seconds_to_frames
 
 _MAX_SCRIPT = 10_000
 
@@ -36,18 +42,39 @@ class Admission:
         Raises:
             RequestError: which field is wrong and what is allowed.
         """
-        audio, codes = self._prompt(request, payload) if isinstance(request, RegionRequest) else (None, None)
+        if request.fingerprint not in ("", self._bundle.fingerprint):
+            here = f"{self._bundle.name} ({self._bundle.fingerprint[:12]})"
+            raise RequestError(
+                ErrorCode.UNSUPPORTED, "fingerprint", request.fingerprint[:12], f"the model that runs: {here}"
+            )
+        audio, codes, note = self._prompt(request, payload) if isinstance(request, RegionRequest) else (None, None, "")
         if isinstance(request, Continue) and audio is None and codes is None:
             raise RequestError(ErrorCode.MISSING, "path", None, "an audio file, or samples sent along")
         return StreamPlan(
             request=request,
-            seed=request.seed if request.seed >= 0 else secrets.randbelow(INT32_MAX),
+            seed=request.seed if request.seed >= 0 else _any_seed(),
+            stride=self._stride(request.stride),
             duration=None if isinstance(request, Open) else getattr(request, "duration", None),
             audio=audio,
             codes=codes,
-            melody=MelodyLine.decode(request.melody) if request.melody else None,
+            melody=decode_melody(request.melody) if request.melody else None,
+            seam=self._seam(request) if isinstance(request, RegionRequest) else None,
             script=self._script(request.script, directions_of(request)),
+            note=note,
         )
+
+    def _stride(self, seconds: float) -> int | None:
+        """In frames; None, the model's own, for 0."""
+        bundle = self._bundle
+        if not seconds:
+            return None
+        frames = seconds_to_frames(seconds, bundle.frame_rate)
+        if not 0 < frames < bundle.window_frames:
+            most = float((bundle.window_frames - 1) / bundle.frame_rate)
+            raise RequestError(
+                ErrorCode.OUT_OF_RANGE, "stride", seconds, f"0, or {float(1 / bundle.frame_rate):g} to {most:g} s"
+            )
+        return frames
 
     def change(self, update: Update, before: Directions, frame: int = 0) -> Change:
         """What an update changes in a stream that is asked to play ``before`` (any thread).
@@ -55,11 +82,36 @@ class Admission:
         Raises:
             RequestError: which field is wrong and what is allowed; UNSUPPORTED for a melody that the model would not hear.
         """
+        if update.seed == -1:
+            update = structs.replace(update, seed=_any_seed())
         change = Change.of(update, before, frame)
         if change.melody and not hears_melodies(self._bundle):
             allowed = f"a model that hears melodies; {self._bundle.name} hears words"
             raise RequestError(ErrorCode.UNSUPPORTED, "melody", "a melody", allowed)
         return change
+
+    def melody(self, request: ReadMelody, payload: bytes) -> MelodyRead:
+        """Read the melody of an audio region, in the form that the model hears best (any thread).
+
+        Raises:
+            RequestError: which field is wrong and what is allowed; see `read_melody`.
+        """
+        if payload:
+            audio, note = self._sent_audio(request, payload, 1)
+        elif request.path:
+            region = self._region(request, 1)
+            audio, note = region.audio, region.note
+        else:
+            raise RequestError(ErrorCode.MISSING, "path", None, "an audio file, or samples sent along")
+        bundle = self._bundle
+        reading = read_melody(torch.from_numpy(audio[0]), bundle.sample_rate, bundle.melody, request.separation)
+        deaf = "" if hears_melodies(bundle) else f"{bundle.name} hears no melody"
+        return MelodyRead(
+            seconds=float(reading.melody.seconds),
+            sounding=reading.sounding,
+            note="; ".join(filter(None, (note, reading.note, deaf))),
+            melody=reading.melody.encode(),
+        )
 
     def _script(self, text: str, directions: Directions) -> tuple[Change, ...]:
         """The changes to come of a stream that is asked to play ``directions`` at first, in order."""
@@ -81,25 +133,39 @@ class Admission:
 
     def _prompt(
         self, request: RegionRequest, payload: bytes
-    ) -> tuple[NDArray[np.float32] | None, NDArray[np.int64] | None]:
+    ) -> tuple[NDArray[np.float32] | None, NDArray[np.int64] | None, str]:
+        """The prompt's sound, or its codes, and what became of it on the way."""
         if request.codebooks:
-            return None, self._sent_codes(request.codebooks, payload)
+            return None, self._sent_codes(request.codebooks, payload), ""
         if payload:
-            return self._sent_audio(request, payload), None
+            audio, note = self._sent_audio(request, payload, self._bundle.channels)
+            return audio, None, note
         if request.path:
-            region = read_region(
-                request.path,
-                start_seconds=request.start,
-                length_seconds=request.length or None,
-                sample_rate=self._bundle.sample_rate,
-                channels=self._bundle.channels,
-                allowed_folders=self._files.allowed_folders,
-                max_seconds=self._files.max_region_s,
-            )
-            return region.audio, None
-        return None, None
+            region = self._region(request, self._bundle.channels)
+            return region.audio, None, region.note
+        return None, None, ""
 
-    def _sent_audio(self, request: RegionRequest, payload: bytes) -> NDArray[np.float32]:
+    def _region(self, request: RegionRequest | ReadMelody, channels: int) -> Region:
+        return read_region(
+            request.path,
+            start_seconds=request.start,
+            length_seconds=request.length or None,
+            sample_rate=self._bundle.sample_rate,
+            channels=channels,
+            allowed_folders=self._files.allowed_folders,
+            max_seconds=self._files.max_region_s,
+        )
+
+    def _seam(self, request: RegionRequest) -> Seam | None:
+        """The seam that was made before, for a take that is made again."""
+        if not (request.seam and request.seam_record):
+            return None
+        return Seam.decode(request.seam_record, sample_rate=self._bundle.sample_rate, channels=self._bundle.channels)
+
+    def _sent_audio(
+        self, request: RegionRequest | ReadMelody, payload: bytes, channels: int
+    ) -> tuple[NDArray[np.float32], str]:
+        """Samples sent along, and what became of them on the way."""
         if not request.sample_rate:
             raise RequestError(ErrorCode.MISSING, "sample_rate", None, "the rate of the samples sent along, in Hz")
         if len(payload) % (4 * request.channels):
@@ -114,12 +180,14 @@ class Admission:
         broken = int(np.count_nonzero(~np.isfinite(samples)))
         if broken:
             raise RequestError(ErrorCode.OUT_OF_RANGE, "payload", f"{broken} samples", "finite samples")
-        return mix_and_resample(
-            samples.T,
-            request.sample_rate,
-            sample_rate=self._bundle.sample_rate,
-            channels=self._bundle.channels,
-        )
+        try:
+            audio = mix_and_resample(
+                samples.T, request.sample_rate, sample_rate=self._bundle.sample_rate, channels=channels
+            )
+        except RequestError as error:
+            field = {"audio": "payload", "source_rate": "sample_rate"}.get(error.field, error.field)
+            raise RequestError(error.code, field, error.value, error.allowed) from None
+        return audio, mixing_note(request.channels, channels)
 
     def _sent_codes(self, codebooks: int, payload: bytes) -> NDArray[np.int64]:
         if codebooks != self._bundle.num_codebooks:
@@ -132,6 +200,10 @@ class Admission:
         if codes.max() >= self._bundle.card:
             raise RequestError(ErrorCode.OUT_OF_RANGE, "payload", int(codes.max()), f"codes below {self._bundle.card}")
         return codes
+
+
+def _any_seed() -> int:
+    return secrets.randbelow(INT32_MAX)
 
 
 def _timed_update(entry: object) -> tuple[int, Update]:

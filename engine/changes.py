@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from engine.conditioning.blending import Words
 from engine.conditioning.melody_line import ChromaLine, LoopedLine
 from engine.conditioning.words import Directions
-from engine.runtime.lm import Condition
-from protocols.melody import MelodyLine
+from protocols.melody import AnyMelody, decode_melody
 from protocols.messages import Update
 
+_DIRECTIONS = ("prompt", "bpm", "key", "weights", "blend")
 _SAMPLING = ("temperature", "top_k", "top_p", "guidance")
 
 
@@ -22,14 +23,18 @@ class Change:
         frame: of new material, from which on it is meant.
         directions: all that the stream is asked to play from then on.
         melody: the melody from then on; empty takes it away.
-        words: the directions' words as the model hears them, once they are encoded.
+        morph: over how many beats prompts, guidance and temperature turn into these; 0 for at once.
+        seed: that the choice of tokens starts from anew.
+        words: the directions' prompts as the model hears them, once they are encoded.
         line: the melody in the form that the model hears, once it is worked out; where it begins depends on the frame.
     """
 
     frame: int = 0
     directions: Directions | None = None
-    melody: MelodyLine | Literal[""] | None = None
-    words: Condition | None = None
+    melody: AnyMelody | Literal[""] | None = None
+    morph: float = 0.0
+    seed: int | None = None
+    words: Words | None = None
     line: LoopedLine | ChromaLine | None = None
     temperature: float | None = None
     top_k: int | None = None
@@ -41,14 +46,16 @@ class Change:
         """What a request changes in a stream that is asked to play ``before``.
 
         Raises:
-            RequestError: as `Directions`, and as `MelodyLine.decode`.
+            RequestError: as `Directions`, and as `decode_melody`.
         """
-        given = {name: getattr(update, name) for name in ("prompt", "bpm", "key")}
+        given = {name: getattr(update, name) for name in _DIRECTIONS}
         changes = any(value is not None for value in given.values())
         return cls(
             frame,
             before.changed(**given) if changes else None,
-            MelodyLine.decode(update.melody) if update.melody else "" if update.melody is not None else None,
+            decode_melody(update.melody) if update.melody else "" if update.melody is not None else None,
+            update.morph,
+            update.seed,
             **{name: getattr(update, name) for name in _SAMPLING},
         )
 
@@ -62,7 +69,11 @@ class Change:
         """The change as a sidecar keeps it: an `Update` with its frame."""
         record: dict[str, str | int | float | None] = {"frame": self.frame}
         if self.directions is not None:
-            record |= {"prompt": self.directions.prompt, "bpm": self.directions.bpm, "key": self.directions.key}
+            record |= {name: getattr(self.directions, name) for name in _DIRECTIONS}
         if self.melody is not None:
             record["melody"] = self.melody.encode() if self.melody else ""
+        if self.morph:
+            record["morph"] = self.morph
+        if self.seed is not None:
+            record["seed"] = self.seed
         return record | self.sampling

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import torch
@@ -12,9 +13,14 @@ from engine.changes import Change
 from engine.checkpoints.bundle import ModelBundle
 from engine.checkpoints.catalogue import CATALOGUE
 from engine.conditioning.words import Directions
-from protocols.messages import AudioHeader, EndReason, Event, ModelInfo, ModelList, Recipe, StreamRequest
+from engine.memory import MB, weights_of
+from engine.stream import AudioBlock
+from protocols.messages import AudioHeader, EndReason, Event, Missed, ModelInfo, ModelList, Recipe, StreamRequest
 from protocols.osc.form import tag_of
 from protocols.release import VERSION
+
+if TYPE_CHECKING:
+    from engine.models import LoadedModel
 
 
 class Client(Protocol):
@@ -35,6 +41,10 @@ class Client(Protocol):
         """Send the client a block; False when its connection took no more and the block is lost to it."""
 
 
+LISTENER_WINDOW_S = 10.0
+"""How far a listener that is not the owner may lag behind before blocks are dropped for it."""
+
+
 @dataclass
 class Listener:
     """How far one client has taken a stream that it does not own, or has lost a piece of it."""
@@ -48,6 +58,7 @@ class Entry:
     """One stream, from its request to its end, as the service sees it.
 
     Attributes:
+        model: that it began with, and keeps.
         directions: what it plays.
         asked: directions that are on their way to it, in order.
         melody_characters: length of the melodies that it was asked to change to, which are all kept.
@@ -56,6 +67,7 @@ class Entry:
     id: int
     request: StreamRequest
     owner: Client
+    model: LoadedModel
     seed: int
     total_seconds: float
     directions: Directions
@@ -63,6 +75,7 @@ class Entry:
     state: str = "preparing"
     note: str = ""
     prompt_codes: bytes = b""
+    seam_record: str = ""
     samples: int = 0
     prepared: bool = False
     ending: EndReason | None = None
@@ -70,6 +83,48 @@ class Entry:
     early_changes: list[Change] = field(default_factory=list)
     changes: list[dict[str, str | int | float | None]] = field(default_factory=list)
     listeners: dict[Client, Listener] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """Audio made so far."""
+        return self.samples / self.model.bundle.sample_rate
+
+    def tell(self, event: Event) -> None:
+        """Tell its owner and whoever listens."""
+        self.owner.event(event)
+        for client in self.listeners:
+            client.event(event)
+
+    def send(self, block: AudioBlock) -> None:
+        """Send a block to its owner and whoever listens."""
+        frames, channels = block.samples.shape
+        header = AudioHeader(
+            stream=self.id,
+            sequence=block.sequence,
+            position=block.position,
+            frames=frames,
+            channels=channels,
+            sample_rate=self.model.bundle.sample_rate,
+            last=block.last,
+        )
+        samples = block.samples.reshape(-1).data.cast("B")
+        if not self.owner.audio(header, samples):
+            self.owner.event(Missed(stream=self.id, start=block.position, end=block.position + frames))
+        for client, listener in self.listeners.items():
+            self._send_to_listener(client, listener, header, samples)
+        self.samples = block.position + frames
+
+    def _send_to_listener(self, client: Client, listener: Listener, header: AudioHeader, samples: memoryview) -> None:
+        end = header.position + header.frames
+        window = int(LISTENER_WINDOW_S * header.sample_rate)
+        if end - listener.taken > window:
+            listener.missed_from = header.position if listener.missed_from is None else listener.missed_from
+            return
+        if listener.missed_from is not None:
+            client.event(Missed(stream=self.id, start=listener.missed_from, end=header.position))
+            listener.missed_from = None
+        if not client.audio(header, samples):
+            listener.missed_from = header.position
 
     @property
     def latest(self) -> Directions:
@@ -89,12 +144,15 @@ class Entry:
             self.asked.remove(change.directions)
 
 
-def recipe(entry: Entry, bundle: ModelBundle) -> Recipe:
+def recipe(entry: Entry) -> Recipe:
     """Everything needed to make a stream again."""
+    bundle = entry.model.bundle
     request = {"type": tag_of(type(entry.request)), **msgspec.structs.asdict(entry.request)}
     return Recipe(
         stream=entry.id,
-        request={name: value for name, value in request.items() if name != "script"},
+        request={
+            name: value for name, value in request.items() if name not in ("script", "seam_record", "fingerprint")
+        },
         seed=entry.seed,
         model=bundle.name,
         fingerprint=bundle.fingerprint,
@@ -105,12 +163,23 @@ def recipe(entry: Entry, bundle: ModelBundle) -> Recipe:
         torch_version=str(torch.__version__),
         prompt_codes=entry.prompt_codes,
         codebooks=bundle.num_codebooks,
+        seam_record=entry.seam_record,
         changes=entry.changes,
     )
 
 
-def list_models(loaded: ModelBundle) -> ModelList:
-    """The catalogue, and the model that runs if it is not in it."""
+def list_models(current: ModelBundle | None, others: Iterable[ModelBundle] = ()) -> ModelList:
+    """The catalogue, and what is in memory without being in it.
+
+    Args:
+        current: what new streams are made by.
+        others: what is in memory besides.
+    """
+    here = ([] if current is None else [current]) + list(others)
+    weights = {bundle.name: 0 for bundle in here}
+    for bundle in here:
+        weights[bundle.name] += weights_of(bundle)
+    name = "" if current is None else current.name
     items = [
         ModelInfo(
             name=model.name,
@@ -118,21 +187,24 @@ def list_models(loaded: ModelBundle) -> ModelList:
             licence=model.licence,
             parameters=model.lm_parameters // 1_000_000,
             status=model.status,
-            loaded=model.name == loaded.name,
+            loaded=model.name == name,
             summary=model.about,
+            weights_mb=round(weights.get(model.name, 0) / MB, 1),
         )
         for model in CATALOGUE.values()
     ]
-    if loaded.name not in CATALOGUE:
-        items.append(
-            ModelInfo(
-                name=loaded.name,
-                source=loaded.name,
-                licence="",
-                parameters=loaded.parameters // 1_000_000,
-                status=loaded.status,
-                loaded=True,
-                summary="loaded by path or hub id",
-            )
+    items += [
+        ModelInfo(
+            name=bundle.name,
+            source=bundle.name,
+            licence="",
+            parameters=bundle.parameters // 1_000_000,
+            status=bundle.status,
+            loaded=bundle.name == name,
+            summary="loaded by path or hub id",
+            weights_mb=round(weights[bundle.name] / MB, 1),
         )
+        for bundle in {bundle.name: bundle for bundle in reversed(here)}.values()
+        if bundle.name not in CATALOGUE
+    ]
     return ModelList(items=items)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from engine.changes import Change
+from engine.conditioning.blending import Words
 from engine.conditioning.melody import MelodyCondition
 from engine.conditioning.melody_line import ChromaLine, LoopedLine
 from engine.conditioning.score import ChangingScore
-from engine.runtime.lm import Condition
+from engine.conditioning.words import Directions
+from engine.runtime.session import Condition, Mix
 
 
 @dataclass(frozen=True)
@@ -18,21 +20,28 @@ class Hearing:
     """All that one stream's model is told. Never changes; any thread.
 
     Attributes:
-        words: as the LM hears them.
+        words: as the LM hears them, one text or several with their shares.
         score: what is known frame by frame. Every stream has one: bar lines matter where the model hears none of it, too.
         scored: whether the LM hears the score.
+        directions: what the stream is asked to play, as far as it has come.
         melody: what a melody model hears before the codes.
     """
 
-    words: Condition
+    words: Words
     score: ChangingScore
     scored: bool
+    directions: Directions
     melody: MelodyCondition | None = None
 
     @property
-    def condition(self) -> Condition:
+    def condition(self) -> Condition | Mix:
         """All of it in one."""
-        words, prefix = self.words, self.words.prefix
+        if len(self.words) == 1:
+            return self._beside(self.words[0][0])
+        return Mix(tuple((self._beside(condition), share) for condition, share in self.words))
+
+    def _beside(self, words: Condition) -> Condition:
+        prefix = words.prefix
         return dataclasses.replace(
             words,
             prefix=None if prefix is None else dataclasses.replace(prefix, melody=self.melody),
@@ -61,6 +70,7 @@ class Hearing:
         if change.words is not None:
             heard = dataclasses.replace(heard, words=change.words)
         if change.directions is not None:
+            heard = dataclasses.replace(heard, directions=change.directions)
             score = change.directions.score_after(heard.score.latest, frame)
             heard = dataclasses.replace(heard, score=heard.score.changed(frame, score))
         if change.melody is not None:

@@ -6,21 +6,19 @@ begins with the new material. Any other model is told tempo and key in its text;
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from queue import SimpleQueue
-from typing import TypeVar
 
 import numpy as np
-import structlog
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.audio_prompt import DECODE_CONTEXT_FRAMES, cut_codes, encode_prompt
 from engine.changes import Change
 from engine.checkpoints.bundle import ModelBundle
+from engine.conditioning.blending import Words, blended
+from engine.conditioning.cache import Cache
 from engine.conditioning.melody_line import ChromaLine, LoopedLine
 from engine.conditioning.score import ChangingScore
 from engine.conditioning.words import Directions
@@ -28,17 +26,16 @@ from engine.hearing import Hearing
 from engine.runtime.lm import Condition
 from engine.runtime.sampler import FrameSampler
 from engine.runtime.sampling import SamplingSettings
+from engine.seam import Seam
 from engine.stream import EngineStream
-from protocols.errors import ErrorCode, RequestError
-from protocols.melody import MelodyLine
-from protocols.messages import StreamRequest
+from protocols.melody import AnyMelody, MelodyLine
+from protocols.messages import RegionRequest, StreamRequest
 from protocols.units import seconds_to_frames, seconds_to_samples
 
-log = structlog.get_logger()
-T = TypeVar("T")
-
-DECODE_CONTEXT_FRAMES = 100
-"""How many frames of an audio prompt the decoder hears before the first new sample (2 s): its memory is no longer than that."""
+_MOST_KEPT = 64
+_MOST_BYTES_OF_TEXTS = 256 << 20
+"""A large model's keys and values of one text are tens of megabytes."""
+_MOST_BYTES_OF_MELODIES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,10 @@ class StreamPlan:
         codes: the prompt's codes ``[codebooks, frames]`` in place of sound, or None.
         duration: of the new material in seconds, None without an end.
         melody: that the new material is to follow, or None.
+        seam: between the prompt and the new material, as it was made before; None to work it out from the prompt's sound.
         script: changes to come, with the frame of each.
+        note: what became of the prompt's sound on the way here, in words.
+        stride: by how many frames the window moves when the stream is longer; None for the model's own.
     """
 
     request: StreamRequest
@@ -60,8 +60,11 @@ class StreamPlan:
     duration: float | None
     audio: NDArray[np.float32] | None = None
     codes: NDArray[np.int64] | None = None
-    melody: MelodyLine | None = None
+    melody: AnyMelody | None = None
+    seam: Seam | None = None
     script: tuple[Change, ...] = ()
+    note: str = ""
+    stride: int | None = None
 
     @property
     def directions(self) -> Directions:
@@ -75,12 +78,21 @@ def directions_of(request: StreamRequest) -> Directions:
     Raises:
         RequestError: as `Directions`.
     """
-    return Directions(request.prompt, request.bpm, request.key, request.key_hint)
+    return Directions(
+        request.prompt, request.bpm, request.key, request.key_hint, weights=request.weights, blend=request.blend
+    )
 
 
 def hears_melodies(bundle: ModelBundle) -> bool:
     """Whether a melody means anything to a model."""
     return bundle.score or bundle.melody is not None
+
+
+def bytes_of(condition: Condition) -> int:
+    """What a text takes in the form that the LM hears."""
+    prefix = condition.prefix
+    heard = () if prefix is None else (prefix.chroma, prefix.text)
+    return sum(tensor.nbytes for tensor in (condition.keys_values, *heard))
 
 
 @dataclass(frozen=True)
@@ -90,41 +102,39 @@ class PreparedStream:
     stream: EngineStream
     prompt_codes: bytes
     note: str
+    seam_record: str = ""
 
 
 class Preparation:
-    """One thread that turns plans into streams, in order. Its queue is bounded by the service's admission.
-
-    Threads: `submit`, `encode`, `start` and `stop` from any thread; ``answer`` callbacks are called on this thread.
+    """Turns plans into streams of one model, and keeps what its LM hears of texts and melodies. One thread at a time.
 
     Args:
         bundle: the model.
-        threads: CPU threads it may use beside the model's own.
     """
 
-    def __init__(self, bundle: ModelBundle, *, threads: int = 1) -> None:
+    def __init__(self, bundle: ModelBundle) -> None:
         self._bundle = bundle
-        self._threads = threads
-        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="preparation", daemon=True)
+        self._texts: Cache[str, Condition] = Cache(_MOST_KEPT, most_bytes=_MOST_BYTES_OF_TEXTS, size=bytes_of)
+        self._lines: Cache[AnyMelody, ChromaLine] = Cache(
+            _MOST_KEPT, most_bytes=_MOST_BYTES_OF_MELODIES, size=lambda line: line.pitches.nbytes
+        )
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+    @property
+    def kept_texts(self) -> int:
+        """How many texts are kept (any thread)."""
+        return len(self._texts)
 
-    def stop(self, seconds: float) -> None:
-        """Leave after the jobs that wait, and wait for that at most ``seconds``."""
-        self._jobs.put(None)
-        self._thread.join(seconds)
+    @property
+    def kept_melodies(self) -> int:
+        """How many melodies are kept (any thread)."""
+        return len(self._lines)
 
-    def submit(self, stream: int, plan: StreamPlan, answer: Callable[[PreparedStream | RequestError], None]) -> None:
-        """Prepare the stream with this number and hand it, or the error, to ``answer``."""
-        self._jobs.put(lambda: answer(self._guarded(lambda: self.prepare(stream, plan))))
+    @property
+    def kept_bytes(self) -> int:
+        """What they take, on the model's device and beside it (any thread)."""
+        return self._texts.bytes + self._lines.bytes + self._bundle.text.kept_bytes
 
-    def encode(self, change: Change, answer: Callable[[Change | RequestError], None]) -> None:
-        """Encode a change's directions and melody and hand the change to ``answer``."""
-        self._jobs.put(lambda: answer(self._guarded(lambda: self.condition(change))))
-
+    @torch.inference_mode()
     def prepare(self, number: int, plan: StreamPlan) -> PreparedStream:
         """Build the stream of a plan (on the caller's thread).
 
@@ -136,7 +146,7 @@ class Preparation:
         prompt_frames = 0 if prompt is None else prompt.shape[-1]
         new_frames = None if plan.duration is None else seconds_to_frames(plan.duration, bundle.frame_rate)
         hearing = self._hearing(plan, prompt_frames)
-        notes = [note, self._about_melody(plan)]
+        notes = [plan.note, note, self._about_melody(plan)]
         sampler = FrameSampler(
             bundle.lm,
             [hearing.condition],
@@ -144,7 +154,7 @@ class Preparation:
             total_frames=None if new_frames is None else prompt_frames + new_frames,
             prompt=None if prompt is None else prompt[None],
             window_frames=bundle.window_frames,
-            stride_frames=bundle.stride_frames,
+            stride_frames=self._stride(plan),
             seed=plan.seed,
         )
         decoder = self._bundle.codec.stream()
@@ -163,10 +173,14 @@ class Preparation:
         codes = b""
         if prompt is not None:
             context = prompt[:, -DECODE_CONTEXT_FRAMES:]
-            stream.skip_samples = context.shape[-1] * bundle.hop_length - decoder.decode(context).shape[-1]
+            coded = decoder.decode(context)
+            stream.skip_samples = context.shape[-1] * bundle.hop_length - coded.shape[-1]
+            stream.seam = self._seam(plan, coded, stream.skip_samples)
             codes = prompt.cpu().numpy().astype("<u2").tobytes()
-        return PreparedStream(stream, codes, "; ".join(filter(None, notes)))
+        record = "" if stream.seam is None else stream.seam.encode()
+        return PreparedStream(stream, codes, "; ".join(filter(None, notes)), record)
 
+    @torch.inference_mode()
     def condition(self, change: Change) -> Change:
         """The change with its directions and its melody encoded, when it has some."""
         if change.directions is not None:
@@ -175,26 +189,34 @@ class Preparation:
             change = replace(change, line=self._line(change.melody))
         return change
 
-    def _words(self, directions: Directions) -> Condition:
-        """The words of the directions, as the model hears them."""
-        bundle = self._bundle
-        text = bundle.text.encode(directions.words if bundle.score else directions.text)
-        return bundle.lm.condition(None if text.is_null else text.hidden)
+    def _words(self, directions: Directions) -> Words:
+        """The prompts of the directions, as the model hears them."""
+        prompts = directions.prompts(scored=self._bundle.score)
+        words = tuple((self._text(prompt), share) for prompt, share in prompts)
+        return words if directions.blend == "guidance" else ((blended(words), 1.0),)
+
+    def _text(self, prompt: str) -> Condition:
+        def heard() -> Condition:
+            text = self._bundle.text.encode(prompt)
+            return self._bundle.lm.condition(None if text.is_null else text.hidden)
+
+        return self._texts.get(prompt, heard)
 
     def _hearing(self, plan: StreamPlan, first: int) -> Hearing:
         """What the model hears of a stream whose new material begins at frame ``first``."""
         bundle, directions = self._bundle, plan.directions
         heard_again = bundle.window_frames + max(bundle.delays)
         score = ChangingScore.steady(directions.score(bundle.frame_rate, first=first), heard_again)
-        hearing = Hearing(self._words(directions), score, scored=bundle.score)
+        hearing = Hearing(self._words(directions), score, scored=bundle.score, directions=directions)
         line = None if plan.melody is None else self._line(plan.melody)
         return hearing if line is None else hearing.with_melody(line, Fraction(first))
 
-    def _line(self, melody: MelodyLine) -> LoopedLine | ChromaLine | None:
+    def _line(self, melody: AnyMelody) -> LoopedLine | ChromaLine | None:
         """A melody in the form that the model hears; None when it hears none."""
         if self._bundle.melody is not None:
-            return ChromaLine.of_line(melody, self._bundle.melody)
-        return LoopedLine(melody, self._bundle.frame_rate) if self._bundle.score else None
+            facts = self._bundle.melody
+            return self._lines.get(melody, lambda: ChromaLine.of_melody(melody, facts))
+        return LoopedLine.of_melody(melody, self._bundle.frame_rate) if self._bundle.score else None
 
     def _about_melody(self, plan: StreamPlan) -> str:
         """What becomes of the melody, in words."""
@@ -202,7 +224,8 @@ class Preparation:
             return ""
         if hears_melodies(self._bundle):
             seconds = float(plan.melody.seconds)
-            note = f"the model hears a melody of {len(plan.melody.notes)} notes, {seconds:.4g} s long"
+            notes = f"of {len(plan.melody.notes)} notes" if isinstance(plan.melody, MelodyLine) else "read from sound"
+            note = f"the model hears a melody {notes}, {seconds:.4g} s long"
             cut = plan.duration is not None and plan.duration < seconds
             return f"{note}, of which the stream has {plan.duration:.4g} s" if cut else note
         directions = plan.directions
@@ -211,42 +234,27 @@ class Preparation:
 
     def _prompt(self, plan: StreamPlan) -> tuple[Tensor | None, str]:
         """The codes that the stream goes on from, and a note when not all of what was given could be used."""
-        bundle = self._bundle
-        most = bundle.window_frames - bundle.stride_frames
+        rate = self._bundle.frame_rate
+        most = self._bundle.window_frames - self._stride(plan)
         if plan.codes is not None:
-            codes = torch.from_numpy(plan.codes)
-        elif plan.audio is not None:
-            codes = self._bundle.codec.encode(torch.from_numpy(self._whole_frames(plan.audio)).to(bundle.device))
-        else:
+            return cut_codes(plan.codes, most, rate)
+        if plan.audio is None:
             return None, ""
-        if codes.shape[-1] <= most:
-            return codes, ""
-        seconds = float(most / bundle.frame_rate)
-        return codes[:, -most:], f"the model hears the last {seconds:g} s of the audio prompt"
+        return encode_prompt(plan.audio, most, plan.directions.score(rate).grid, self._bundle)
 
-    def _whole_frames(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The end of the sound, cut or padded where it begins, so that its last frame is full and the seam is not silence.
+    def _stride(self, plan: StreamPlan) -> int:
+        return self._bundle.stride_frames if plan.stride is None else plan.stride
 
-        Only as much as the model can hear is encoded, and a little more, so that it knows what came before.
+    def _seam(self, plan: StreamPlan, coded: Tensor, held: int) -> Seam | None:
+        """What leads the prompt's own sound over into the model's, which follows from the codec's version of it.
+
+        Args:
+            plan: with the prompt's sound, or the seam as it was made before.
+            coded: the end of the codec's version ``[channels, samples]``.
+            held: how many samples before the prompt's end it ends.
         """
-        hop = self._bundle.hop_length
-        most = self._bundle.window_frames - self._bundle.stride_frames + DECODE_CONTEXT_FRAMES
-        if audio.shape[-1] < hop:
-            return np.pad(audio, ((0, 0), (hop - audio.shape[-1], 0)))
-        frames = min(audio.shape[-1] // hop, most)
-        return np.ascontiguousarray(audio[:, -frames * hop :])
-
-    def _guarded(self, work: Callable[[], T]) -> T | RequestError:
-        try:
-            with torch.inference_mode():
-                return work()
-        except RequestError as error:
-            return error
-        except Exception as error:
-            log.exception("preparation failed")
-            return RequestError(ErrorCode.INTERNAL, "request", f"{type(error).__name__}: {error}")
-
-    def _run(self) -> None:
-        torch.set_num_threads(self._threads)
-        while (job := self._jobs.get()) is not None:
-            job()
+        if plan.seam is not None or plan.audio is None:
+            return plan.seam
+        if not (isinstance(plan.request, RegionRequest) and plan.request.seam):
+            return None
+        return Seam.between(plan.audio, coded.float().cpu().numpy(), held, self._bundle.sample_rate)

@@ -11,27 +11,31 @@ import structlog
 import torch
 import zmq
 
-from engine.checkpoints import load_model
-from engine.preparation import Preparation, StreamPlan
+from engine.models import LoadedModel
 from engine.scheduler import Scheduler, Stop
 from engine.service import Service
 from engine.stream import EngineEvent
 from engine.transports.osc_front import EngineOsc
 from engine.transports.zmq_front import ZmqFront
+from engine.worker import Worker
 from protocols.loop import IoLoop
-from protocols.messages import Generate
 from protocols.settings import Settings
 
 log = structlog.get_logger()
 
 _STOP_S = 5.0
-_WARM_UP_S = 0.6
 
 
 def model_threads(wanted: int, cores: int | None = None) -> int:
     """How many CPU threads the model gets: as wanted, or all cores but two, which belong to the host and the sound."""
     available = cores if cores is not None else len(_usable_cores())
     return wanted if wanted else max(1, available - 2)
+
+
+def loading_threads(model: int, cores: int | None = None) -> int:
+    """How many CPU threads loading another model gets beside ``model`` threads that play: the cores they leave, less one."""
+    available = cores if cores is not None else len(_usable_cores())
+    return max(1, available - model - 1)
 
 
 def _usable_cores() -> list[int]:
@@ -49,7 +53,9 @@ class EngineProcess:
         torch.set_num_threads(threads)
         # A thread that waits for the interpreter asks for it back this often: the default of 5 ms is a quarter of a frame.
         sys.setswitchinterval(0.0005)
-        self.bundle = load_model(settings.engine.model, device=settings.engine.device, dtype=settings.engine.dtype)
+        engine = settings.engine
+        model = LoadedModel.load(engine.model, engine.device, engine.dtype, settings)
+        name, status, device = model.bundle.name, model.bundle.status, str(model.bundle.device)
         self._loop = IoLoop()
         self._scheduler = Scheduler(
             self._take_event,
@@ -57,19 +63,24 @@ class EngineProcess:
             prepare_thread=lambda: torch.set_num_threads(threads),
             collect=gc.collect,
         )
-        self._preparation = Preparation(self.bundle)
+        self._preparation = Worker("preparation")
         self._service = Service(
-            self.bundle, settings, self._scheduler, self._preparation, self._loop.call_soon, self.stop
+            model,
+            settings,
+            self._scheduler,
+            self._preparation,
+            self._loop.call_soon,
+            self.stop,
+            load_threads=loading_threads(threads),
         )
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._zmq = ZmqFront(self._loop, self._context, self._service, settings.engine.host, settings.engine.port)
         self._osc = EngineOsc(self._loop, self._service, settings)
-        self._warm_up()
         log.info(
             "engine ready",
-            model=self.bundle.name,
-            status=self.bundle.status,
-            device=str(self.bundle.device),
+            model=name,
+            status=status,
+            device=device,
             threads=threads,
             port=self._zmq.port,
             osc_port=self._osc.port,
@@ -85,7 +96,8 @@ class EngineProcess:
         """Serve until `stop`; then end the streams and close the sockets."""
         # Everything that lives as long as the process is taken out of the collector's sight; what the frame loop makes is
         # freed by counting references, and cycles are collected when the scheduler says: the younger objects between two
-        # frames, in well under a millisecond, the older ones when there is nothing to do.
+        # frames, in well under a millisecond, the older ones when there is nothing to do. A model is no cycle: it is freed
+        # by counting, frozen or not.
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -94,7 +106,11 @@ class EngineProcess:
         try:
             self._loop.run()
         finally:
-            self._shut_down()
+            at_rest = self._shut_down()
+        if not at_rest:
+            # A model is being loaded, which nothing can interrupt. The interpreter cannot be taken down around that.
+            sys.stderr.flush()
+            os._exit(0)
 
     def stop(self) -> None:
         """Leave `run`. Any thread, and signal handlers."""
@@ -103,23 +119,18 @@ class EngineProcess:
     def _take_event(self, event: EngineEvent) -> None:
         self._service.take_event(event)
 
-    def _warm_up(self) -> None:
-        """Make a little sound that nobody hears, so that the first request does not pay for allocations and kernels."""
-        plan = StreamPlan(request=Generate(prompt="warm up"), seed=0, duration=_WARM_UP_S)
-        stream = self._preparation.prepare(0, plan).stream
-        while not stream.sampler.done:
-            stream.advance()
-
-    def _shut_down(self) -> None:
+    def _shut_down(self) -> bool:
+        """Close everything; False when the loading of a model goes on all the same."""
         self._scheduler.post(Stop())
         self._preparation.stop(_STOP_S)
         if not self._scheduler.join(_STOP_S):
             log.warning("the model's thread did not stop in time")
         self._loop.run_pending()
-        self._service.close()
+        at_rest = self._service.close()
         self._osc.close()
         self._zmq.close()
         self._loop.close()
         self._context.term()
         gc.enable()
         log.info("engine stopped")
+        return at_rest

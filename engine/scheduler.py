@@ -56,11 +56,18 @@ class End:
 
 
 @dataclass(frozen=True)
+class Pass:
+    """Call back, on the model's thread: what ended before is forgotten by then. The call must neither block nor raise."""
+
+    call: Callable[[], None]
+
+
+@dataclass(frozen=True)
 class Stop:
     """End all streams and leave the thread."""
 
 
-Command = Start | Alter | Take | End | Stop
+Command = Start | Alter | Take | End | Pass | Stop
 
 
 class SchedulerStats:
@@ -136,8 +143,8 @@ class Scheduler:
 
     def step(self, wait_seconds: float = _IDLE_S) -> None:
         """Carry out what has been posted, then give the most urgent stream one piece of work; wait when there is none."""
-        stream = self._most_urgent()
-        self._take_commands(0.0 if stream is not None else wait_seconds)
+        # Not held meanwhile: a stream that is ended now may be the last of its model, which is not to be freed here.
+        self._take_commands(wait_seconds if self._most_urgent() is None else 0.0)
         self._fill()
         stream = self._most_urgent()
         if stream is not None:
@@ -169,6 +176,8 @@ class Scheduler:
                     self._full_since.pop(number, None)
             case End(number, reason):
                 self._end(number, reason)
+            case Pass(call):
+                call()
             case Stop():
                 for number in [*self._running, *(stream.id for stream in self._waiting)]:
                     self._end(number, "stopping")

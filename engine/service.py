@@ -16,13 +16,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import psutil
 import structlog
 import torch
+from msgspec.structs import asdict
 
-from engine.admission import Admission
 from engine.changes import Change
-from engine.checkpoints.bundle import ModelBundle
 from engine.entries import Client, Entry, Listener, list_models, recipe
-from engine.preparation import Preparation, PreparedStream, StreamPlan
-from engine.scheduler import Alter, End, Scheduler, Start, Take
+from engine.memory import MB, gpu_memory
+from engine.models import LoadedModel, LoadedModels
+from engine.preparation import PreparedStream, StreamPlan
+from engine.scheduler import Alter, End, Pass, Scheduler, Start, Take
 from engine.stream import (
     AudioBlock,
     EngineEvent,
@@ -31,13 +32,13 @@ from engine.stream import (
     StreamProgress,
     StreamStarted,
 )
+from engine.worker import Worker
 from protocols import PROTOCOL_VERSION
 from protocols.errors import ErrorCode, RequestError, shorten
 from protocols.fields import INT32_MAX
 from protocols.melody import MAX_TEXT
 from protocols.messages import (
     Acknowledge,
-    AudioHeader,
     Cancel,
     Done,
     Ended,
@@ -45,12 +46,14 @@ from protocols.messages import (
     EngineStatus,
     Event,
     Listen,
+    Load,
     Missed,
     Models,
     Opened,
     Ping,
     Progress,
     Quit,
+    ReadMelody,
     RegionRequest,
     Reply,
     Request,
@@ -61,6 +64,7 @@ from protocols.messages import (
     StreamRequest,
     Streams,
     Unlisten,
+    Unload,
     Update,
     Updated,
     Version,
@@ -74,9 +78,9 @@ from protocols.wire import MAX_MESSAGE
 
 log = structlog.get_logger()
 
-LISTENER_WINDOW_S = 10.0
-"""How far a listener that is not the owner may lag behind before blocks are dropped for it."""
+_STOP_S = 0.2
 _MAX_CHANGES = 10_000
+_MAX_MELODY_READS = 8
 _MAX_MELODIES = 4 * MAX_TEXT
 """Characters. All of them are kept in the take's sidecar, and sent back when it is made again."""
 
@@ -87,39 +91,50 @@ class Service:
     """The engine behind its transports. For the I/O loop's thread only, but for `take_event`, which says so.
 
     Args:
-        bundle: the model.
+        model: to begin with.
         settings: of both processes; the engine's section and the files' are used.
         scheduler: the model's thread.
         preparation: the thread beside it.
         call_soon: runs something on the I/O loop's thread.
         quit: called once somebody asks the process to stop.
+        load_threads: CPU threads that loading another model may use.
+
+    Attributes:
+        heralds: called with what everybody is told, not only the clients that are connected over ZeroMQ.
     """
 
     def __init__(
         self,
-        bundle: ModelBundle,
+        model: LoadedModel,
         settings: Settings,
         scheduler: Scheduler,
-        preparation: Preparation,
+        preparation: Worker,
         call_soon: Callable[[Callable[[], None]], None],
         quit: Callable[[], None],
+        *,
+        load_threads: int = 1,
     ) -> None:
         self.instance = 1 + secrets.randbelow(INT32_MAX)
         self.requests = 0
         self.errors = 0
         self.busy = 0
         self.clients: set[Client] = set()
-        self._bundle = bundle
+        self.heralds: list[Callable[[Event], None]] = []
         self._settings = settings
         self._scheduler = scheduler
         self._preparation = preparation
         self._call_soon = call_soon
         self._quit = quit
-        self._admission = Admission(bundle, settings)
+        self._models = LoadedModels(
+            model, settings, call_soon, self._when_forgotten, self._tell_all, threads=load_threads
+        )
         self._entries: dict[int, Entry] = {}
         self._last_id = 0
         self._files = ThreadPoolExecutor(1, thread_name_prefix="files")
         self._reading = 0
+        self._melodies = Worker("melodies")
+        self._melodies.start()
+        self._reads = 0
         self._began = time.monotonic()
         self._process = psutil.Process(os.getpid())
 
@@ -141,6 +156,12 @@ class Service:
         try:
             if isinstance(request, StreamRequest):
                 self._open(request, client, payload, counted)
+            elif isinstance(request, Load):
+                self._models.load(request, counted)
+            elif isinstance(request, Unload):
+                self._models.unload(counted)
+            elif isinstance(request, ReadMelody):
+                self._read_melody(request, payload, counted)
             else:
                 counted(self._handle(request, client))
         except RequestError as error:
@@ -165,7 +186,9 @@ class Service:
             case Streams():
                 return StreamList(items=[self._info(entry) for entry in self._entries.values()])
             case Models():
-                return list_models(self._bundle)
+                current = self._models.current
+                others = [model.bundle for model in self._models if model is not current]
+                return list_models(None if current is None else current.bundle, others)
             case Status():
                 return self.status()
             case Version():
@@ -178,6 +201,23 @@ class Service:
                 raise RequestError(ErrorCode.UNSUPPORTED, "type", tag_of(type(request)))
         return Done()
 
+    def _read_melody(self, request: ReadMelody, payload: bytes, answer: Answer) -> None:
+        """Read a region on a thread of its own: it may take seconds, which no stream should wait for."""
+        if self._reads >= _MAX_MELODY_READS:
+            raise RequestError(ErrorCode.BUSY, "queue", self._reads, f"at most {_MAX_MELODY_READS} regions at once")
+        model = self._models.ready
+
+        def done(result: Reply | RequestError) -> None:
+            self._reads -= 1
+            self._models.leave(model)
+            answer(result)
+
+        self._reads += 1
+        self._models.use(model)
+        self._melodies.do(
+            lambda: model.admission.melody(request, payload), lambda result: self._call_soon(lambda: done(result))
+        )
+
     def count_broken(self) -> None:
         """Count a message that could not even be read."""
         self.requests += 1
@@ -189,13 +229,8 @@ class Service:
             protocol=PROTOCOL_VERSION,
             version=VERSION,
             instance=self.instance,
-            model=self._bundle.name,
-            fingerprint=self._bundle.fingerprint,
-            status=self._bundle.status,
-            sample_rate=self._bundle.sample_rate,
-            channels=self._bundle.channels,
-            frame_samples=self._bundle.hop_length,
             max_message=MAX_MESSAGE,
+            **asdict(self._models.facts),
         )
 
     def version(self) -> VersionInfo:
@@ -204,17 +239,20 @@ class Service:
 
     def status(self) -> EngineStatus:
         """The engine at a glance."""
-        bundle, stats = self._bundle, self._scheduler.stats
+        current, stats, facts = self._models.current, self._scheduler.stats, self._models.facts
+        gpu, gpu_reserved = gpu_memory()
+        kept = [model.preparation for model in self._models]
         waiting = sum(entry.state in ("preparing", "waiting") for entry in self._entries.values())
         return EngineStatus(
-            state="ready",
-            model=bundle.name,
-            status=bundle.status,
-            device=str(bundle.device),
-            dtype=str(bundle.dtype).removeprefix("torch."),
+            state="empty" if current is None else "ready",
+            model=facts.model,
+            loading=self._models.loading,
+            status=facts.status,
+            device="" if current is None else str(current.bundle.device),
+            dtype="" if current is None else str(current.bundle.dtype).removeprefix("torch."),
             threads=torch.get_num_threads(),
-            sample_rate=bundle.sample_rate,
-            channels=bundle.channels,
+            sample_rate=facts.sample_rate,
+            channels=facts.channels,
             streams_running=stats.running,
             streams_waiting=waiting,
             clients=len(self.clients),
@@ -223,13 +261,21 @@ class Service:
             requests=self.requests,
             errors=self.errors,
             busy=self.busy,
-            memory_mb=round(self._process.memory_info().rss / 2**20, 1),
+            memory_mb=round(self._process.memory_info().rss / MB, 1),
+            weights_mb=self._models.weights_mb,
+            gpu_mb=round(gpu / MB, 1),
+            gpu_reserved_mb=round(gpu_reserved / MB, 1),
+            cached_texts=sum(preparation.kept_texts for preparation in kept),
+            cached_melodies=sum(preparation.kept_melodies for preparation in kept),
+            cached_mb=round(sum(preparation.kept_bytes for preparation in kept) / MB, 1),
             uptime=round(time.monotonic() - self._began, 1),
         )
 
-    def close(self) -> None:
-        """Let go of the files' thread."""
+    def close(self) -> bool:
+        """Let go of the threads of files and models; False when a model is still being loaded."""
+        self._melodies.stop(0)
         self._files.shutdown(wait=False, cancel_futures=True)
+        return self._models.stop(_STOP_S)
 
     def client_lost(self, client: Client) -> None:
         """Forget a client that is gone: it hears nothing more, and the streams it owns end."""
@@ -246,8 +292,9 @@ class Service:
         if len(self._entries) + self._reading >= limit.max_running + limit.max_waiting:
             allowed = f"at most {limit.max_running + limit.max_waiting} streams at once"
             raise RequestError(ErrorCode.BUSY, "queue", len(self._entries) + self._reading, allowed)
+        model = self._models.ready
         if not (isinstance(request, RegionRequest) and request.path):
-            answer(self._admit(self._admission.plan(request, payload), client))
+            answer(self._admit(model.admission.plan(request, payload), model, client))
             return
 
         def admitted(done: Future[StreamPlan]) -> None:
@@ -258,18 +305,24 @@ class Service:
             elif error is not None:
                 answer(RequestError(ErrorCode.INTERNAL, "path", f"{type(error).__name__}: {error}"))
             elif not client.gone:
-                answer(self._admit(done.result(), client))
+                answer(self._admit(done.result(), model, client))
+            self._models.leave(model)
 
         self._reading += 1
-        future = self._files.submit(self._admission.plan, request, payload)
+        self._models.use(model)  # the file is read for it, whatever is loaded meanwhile
+        future = self._files.submit(model.admission.plan, request, payload)
         future.add_done_callback(lambda done: self._call_soon(lambda: admitted(done)))
 
-    def _admit(self, plan: StreamPlan, client: Client) -> Opened:
+    def _admit(self, plan: StreamPlan, model: LoadedModel, client: Client) -> Opened:
         self._last_id += 1
-        entry = Entry(self._last_id, plan.request, client, plan.seed, plan.duration or 0.0, plan.directions)
+        entry = Entry(self._last_id, plan.request, client, model, plan.seed, plan.duration or 0.0, plan.directions)
         before = sum(other.state != "running" for other in self._entries.values())
         self._entries[entry.id] = entry
-        self._preparation.submit(entry.id, plan, lambda result: self._call_soon(lambda: self._prepared(entry, result)))
+        self._models.use(model)
+        self._preparation.do(
+            lambda: model.preparation.prepare(entry.id, plan),
+            lambda result: self._call_soon(lambda: self._prepared(entry, result)),
+        )
         return Opened(stream=entry.id, seed=entry.seed, waiting=before)
 
     def _prepared(self, entry: Entry, result: PreparedStream | RequestError) -> None:
@@ -279,7 +332,8 @@ class Service:
         elif isinstance(result, RequestError):
             self._ended(entry, "failed", result.text)
         else:
-            entry.state, entry.note, entry.prompt_codes = "waiting", result.note, result.prompt_codes
+            entry.state, entry.note = "waiting", result.note
+            entry.prompt_codes, entry.seam_record = result.prompt_codes, result.seam_record
             for change in entry.early_changes:
                 result.stream.add_change(change)
             self._scheduler.post(Start(result.stream))
@@ -290,7 +344,7 @@ class Service:
         if request.melody and entry.melody_characters + len(request.melody) > _MAX_MELODIES:
             allowed = f"melodies of at most {_MAX_MELODIES} characters in one stream's changes"
             raise RequestError(ErrorCode.TOO_LONG, "melody", f"{len(request.melody)} characters more", allowed)
-        change = self._admission.change(request, entry.latest)
+        change = entry.model.admission.change(request, entry.latest)
         entry.melody_characters += len(request.melody or "")
         if change.directions is None and change.melody is None:
             self._alter(entry, change)
@@ -305,7 +359,10 @@ class Service:
 
         if change.directions is not None:
             entry.asked.append(change.directions)
-        self._preparation.encode(change, lambda result: self._call_soon(lambda: encoded(result)))
+        self._preparation.do(
+            lambda: entry.model.preparation.condition(change),
+            lambda result: self._call_soon(lambda: encoded(result)),
+        )
 
     def _alter(self, entry: Entry, change: Change) -> None:
         if entry.prepared:
@@ -345,7 +402,7 @@ class Service:
             state=entry.state,
             prompt=shorten(entry.request.prompt, 200),
             seed=entry.seed,
-            seconds=entry.samples / self._bundle.sample_rate,
+            seconds=entry.seconds,
             total_seconds=entry.total_seconds,
             client=entry.owner.name,
         )
@@ -360,27 +417,26 @@ class Service:
         entry = self._entries.get(event.stream)
         if entry is None:
             return
-        rate = self._bundle.sample_rate
+        bundle = entry.model.bundle
+        rate = bundle.sample_rate
         match event:
             case AudioBlock():
-                self._send_audio(entry, event)
+                entry.send(event)
             case StreamStarted():
                 entry.state = "running"
-                self._tell(
-                    entry,
+                entry.tell(
                     Started(
                         stream=entry.id,
                         seed=entry.seed,
-                        model=self._bundle.name,
+                        model=bundle.name,
                         sample_rate=rate,
-                        channels=self._bundle.channels,
+                        channels=bundle.channels,
                         seconds=entry.total_seconds,
                         note=entry.note,
                     ),
                 )
             case StreamProgress(samples=samples, realtime=realtime):
-                self._tell(
-                    entry,
+                entry.tell(
                     Progress(
                         stream=entry.id,
                         seconds=samples / rate,
@@ -390,42 +446,10 @@ class Service:
                 )
             case StreamChanged(change=change):
                 entry.changed(change)
-                seconds = change.frame * self._bundle.hop_length / rate
-                self._tell(entry, Updated(stream=entry.id, frame=change.frame, seconds=seconds))
+                seconds = change.frame * bundle.hop_length / rate
+                entry.tell(Updated(stream=entry.id, frame=change.frame, seconds=seconds))
             case StreamEnded(reason=reason, text=text):
                 self._ended(entry, reason, text)
-
-    def _send_audio(self, entry: Entry, block: AudioBlock) -> None:
-        frames, channels = block.samples.shape
-        header = AudioHeader(
-            stream=entry.id,
-            sequence=block.sequence,
-            position=block.position,
-            frames=frames,
-            channels=channels,
-            sample_rate=self._bundle.sample_rate,
-            last=block.last,
-        )
-        samples = block.samples.reshape(-1).data.cast("B")
-        if not entry.owner.audio(header, samples):
-            entry.owner.event(Missed(stream=entry.id, start=block.position, end=block.position + frames))
-        for client, listener in entry.listeners.items():
-            self._send_to_listener(entry, client, listener, header, samples)
-        entry.samples = block.position + frames
-
-    def _send_to_listener(
-        self, entry: Entry, client: Client, listener: Listener, header: AudioHeader, samples: memoryview
-    ) -> None:
-        end = header.position + header.frames
-        window = int(LISTENER_WINDOW_S * header.sample_rate)
-        if end - listener.taken > window:
-            listener.missed_from = header.position if listener.missed_from is None else listener.missed_from
-            return
-        if listener.missed_from is not None:
-            client.event(Missed(stream=entry.id, start=listener.missed_from, end=header.position))
-            listener.missed_from = None
-        if not client.audio(header, samples):
-            listener.missed_from = header.position
 
     def _ended(self, entry: Entry, reason: EndReason, text: str) -> None:
         if self._entries.pop(entry.id, None) is None:
@@ -434,11 +458,18 @@ class Service:
             if listener.missed_from is not None:
                 client.event(Missed(stream=entry.id, start=listener.missed_from, end=entry.samples))
         if entry.prepared and reason != "failed":
-            entry.owner.event(recipe(entry, self._bundle))
-        seconds = entry.samples / self._bundle.sample_rate
-        self._tell(entry, Ended(stream=entry.id, reason=reason, samples=entry.samples, seconds=seconds, text=text))
+            entry.owner.event(recipe(entry))
+        entry.tell(Ended(stream=entry.id, reason=reason, samples=entry.samples, seconds=entry.seconds, text=text))
+        self._models.leave(entry.model)
 
-    def _tell(self, entry: Entry, event: Event) -> None:
-        entry.owner.event(event)
-        for client in entry.listeners:
+    # --- models -------------------------------------------------------------------------------------------------------
+
+    def _tell_all(self, event: Event) -> None:
+        for client in self.clients:
             client.event(event)
+        for tell in self.heralds:
+            tell(event)
+
+    def _when_forgotten(self, call: Callable[[], None]) -> None:
+        """Call back, on any thread, once neither the preparation's thread nor the model's holds a stream that is over."""
+        self._preparation.do(lambda: None, lambda done: self._scheduler.post(Pass(call)))

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from engine.changes import Change
 from engine.hearing import Hearing
+from engine.morphs import Morphs
 from engine.runtime.codec import StreamingDecoder
 from engine.runtime.sampler import FrameSampler
+from engine.seam import Seam
 from protocols.messages import EndReason
 
 _LARGEST_CHUNK = 8
@@ -84,8 +86,10 @@ class EngineStream:
         total_samples: length when done, None without an end; the last frame is cut there.
         lead_samples: how far it may run ahead of what its owner has taken.
         changes: changes to come, by frame.
+        morphs: what turns into something else bit by bit.
         prompt_frames: frames of the audio prompt, which the sampler counts and the stream does not.
         skip_samples: what the decoder still holds of the audio prompt; it is not part of the stream.
+        seam: what leads the audio prompt's own sound over into it; None once that is done.
     """
 
     id: int
@@ -97,8 +101,10 @@ class EngineStream:
     total_samples: int | None
     lead_samples: int
     changes: list[Change] = field(default_factory=list)
+    morphs: Morphs = field(default_factory=Morphs)
     prompt_frames: int = 0
     skip_samples: int = 0
+    seam: Seam | None = None
 
     samples_out: int = 0
     taken: int = 0
@@ -161,16 +167,33 @@ class EngineStream:
         return min(1 + self.frames // _FRAMES_PER_GROWTH, _LARGEST_CHUNK)
 
     def _apply_changes(self) -> list[Change]:
-        applied = []
-        while self._between_frames and self.changes and self.changes[0].frame <= self.frames:
-            change = self.changes.pop(0)
-            if change.sampling:
-                self.sampler.settings = dataclasses.replace(self.sampler.settings, **change.sampling)
-            if change.directions is not None or change.melody is not None:
-                self.hearing = self.hearing.changed(change, self.sampler.next_frame)
-                self.sampler.set_condition(0, self.hearing.condition)
-            applied.append(change)
+        """Between two frames: what was asked for, and another step of what turns bit by bit."""
+        if not self._between_frames:
+            return []
+        before, applied = self.hearing, []
+        self._turn()
+        while self.changes and self.changes[0].frame <= self.frames:
+            applied.append(self.changes.pop(0))
+            self._apply(applied[-1])
+            self._turn()
+        if self.hearing is not before:
+            self.sampler.set_condition(0, self.hearing.condition)
         return applied
+
+    def _turn(self) -> None:
+        """Bring what turns bit by bit to where it is in this frame."""
+        self.hearing = self.morphs.hearing(self.frames, self.hearing)
+        self.sampler.settings = self.morphs.settings(self.frames, self.sampler.settings)
+
+    def _apply(self, change: Change) -> None:
+        before, settings = self.hearing, self.sampler.settings
+        if change.seed is not None:
+            self.sampler.reseed(change.seed)
+        if change.directions is not None or change.melody is not None:
+            self.hearing = before.changed(change, self.sampler.next_frame)
+        if change.sampling:
+            self.sampler.settings = dataclasses.replace(settings, **change.sampling)
+        self.morphs.begin(change, self.frames, before, settings, self.hearing.score.latest)
 
     def _decode(self) -> AudioBlock | None:
         """Decode the frames that wait; None while the codec's look-ahead holds everything back."""
@@ -189,6 +212,10 @@ class EngineStream:
         if not audio.shape[-1] and not self.sampler.done:
             return None
         samples = np.ascontiguousarray(audio.T.float().cpu().numpy())
+        if self.seam is not None:
+            samples = self.seam.applied(samples, self.samples_out)
+            if self.samples_out + len(samples) >= self.seam.length:
+                self.seam = None
         block = AudioBlock(self.id, self._sequence, self.samples_out, samples, last=self.sampler.done)
         self._sequence += 1
         self.samples_out += len(samples)

@@ -1,43 +1,44 @@
 """What a host can ask of the bridge, and what the bridge answers: the musician's side of the protocol.
 
 The bridge's requests carry the engine's own parameters (`protocols.messages.Sampling`) and add what only the host's side
-knows: the sound card, files, MIDI clips.
+knows: the sound card, files, MIDI clips. Replies and events stand in `protocols.bridge_answers`, and can be imported from here too.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from protocols.fields import INT32_MAX, about
+from protocols.bridge_answers import *  # noqa: F403
+from protocols.bridge_answers import BridgeReport, DeviceList, MelodyHeld, NotesHeld, NotesName, TemplateList
+from protocols.fields import about
+from protocols.melody import MAX_TEXT
 from protocols.messages import (
     FASTEST_BPM,
     SLOWEST_BPM,
     AnyStream,
     Cancel,
     Duration,
-    Event,
     Finished,
     Guidance,
-    HowTrained,
-    ModelName,
+    Load,
     Models,
     Ping,
-    Prompt,
     Quit,
     RegionLength,
     RegionStart,
     Reply,
     Request,
     Sampling,
+    Seam,
     Seed,
+    Separation,
     Status,
-    StreamId,
     Streams,
     Temperature,
     TopK,
     TopP,
+    Unload,
     Update,
-    UsedSeed,
     Version,
 )
 
@@ -48,7 +49,6 @@ Format = Annotated[Literal["wav", "flac"], about("Format of the file.")]
 Loudness = Annotated[Literal["none", "lufs", "peak"], about("Bring the file to -14 LUFS, or to -1 dBFS peak.")]
 TakeName = Annotated[str, about("Start of the file's name; empty takes the prompt's words.", max_length=80)]
 NOTES_PER_LIST = 2048
-NotesName = Annotated[str, about("Name of notes that you have sent; your own choice.", max_length=80)]
 FollowedNotes = Annotated[
     str,
     about(
@@ -65,54 +65,18 @@ LeadRule = Annotated[
         max_length=20,
     ),
 ]
+MAX_TEMPLATE_NAME, MAX_TEMPLATE_TEXT = 80, 1000
+TemplateName = Annotated[
+    str,
+    about(
+        "Name of a prompt template that makes the words: it is filled with `prompt`, `style`, tempo and key. Empty for none.",
+        max_length=MAX_TEMPLATE_NAME,
+    ),
+]
+Style = Annotated[
+    str, about("Words for the template's {style}; without a template they come after the prompt.", max_length=400)
+]
 FilePath = Annotated[str, about("File on the bridge's machine, inside one of its allowed folders.", max_length=4096)]
-
-
-class BridgeReport(Reply, frozen=True, kw_only=True, tag="bridge_status"):
-    """The bridge at a glance."""
-
-    state: Annotated[str, about("How the sound is: playing, fallback (into nothing), searching or stopped.")]
-    engine: Annotated[str, about("ready, connecting or lost")]
-    model: ModelName
-    status: HowTrained
-    device: Annotated[str, about("Name of the sound card, or what stands in for it.")]
-    sample_rate: Annotated[int, about("Rate of the sound card.", unit="Hz")]
-    block: Annotated[int, about("Samples the audio callback was last asked for.", unit="samples")]
-    latency_ms: Annotated[float, about("Latency that the sound card reports.", unit="ms")]
-    voices: Annotated[int, about("Streams that sound.")]
-    underruns: Annotated[int, about("Times a voice ran dry while it should have played.")]
-    device_underflows: Annotated[int, about("Underflows that the sound card reported.")]
-    devices_lost: Annotated[int, about("Times the sound card vanished.")]
-    callback_ms: Annotated[float, about("Longest audio callback.", unit="ms")]
-    first_sound_ms: Annotated[float, about("Request to first sample at the callback, last stream.", unit="ms")]
-    requests: Annotated[int, about("OSC messages since the start.")]
-    errors: Annotated[int, about("Requests that were refused.")]
-    uptime: Annotated[float, about("Since the process started.", unit="s")]
-
-
-class DeviceInfo(Reply, frozen=True, kw_only=True, tag="device_info"):
-    """One sound card."""
-
-    index: Annotated[int, about("Its number in this list of the system.")]
-    name: Annotated[str, about("Its name, as `/bridge/device` takes it.")]
-    host_api: Annotated[str, about("The system's way to it: ALSA, JACK, Core Audio, WASAPI, ASIO …")]
-    channels: Annotated[int, about("Output channels.")]
-    sample_rate: Annotated[float, about("Its usual rate.", unit="Hz")]
-    default: Annotated[bool, about("Whether the system plays through it by default.")]
-    chosen: Annotated[bool, about("Whether the bridge plays through it now.")]
-
-
-class DeviceList(Reply, frozen=True, kw_only=True, tag="device_list"):
-    """The sound cards."""
-
-    items: Annotated[list[DeviceInfo], about("The sound cards.")]
-
-
-class NotesHeld(Reply, frozen=True, kw_only=True, tag="notes_held"):
-    """Notes have arrived and are kept."""
-
-    name: NotesName
-    held: Annotated[int, about("Notes that are there so far; of a file, those of its lead line.")]
 
 
 class Playback(Sampling, frozen=True, kw_only=True):
@@ -120,6 +84,8 @@ class Playback(Sampling, frozen=True, kw_only=True):
 
     root: ClassVar[str] = "bridge"
     reply: ClassVar[type[Reply]] = Finished
+    template: TemplateName = ""
+    style: Style = ""
     sound: Sound = True
     save: Save = True
     format: Format = "wav"
@@ -149,6 +115,7 @@ class PlayContinue(Following, frozen=True, kw_only=True, tag="continue"):
     start: RegionStart = 0.0
     length: RegionLength = 0.0
     duration: Duration = 15.0
+    seam: Seam = True
 
 
 class PlayMidi(Playback, frozen=True, kw_only=True, tag="midi"):
@@ -156,6 +123,9 @@ class PlayMidi(Playback, frozen=True, kw_only=True, tag="midi"):
 
     With `bpm` the clip is played at that tempo. The key is as `key` says, else as the clip is signed, else as the prompt says, else
     as the notes sound.
+
+    A model that hears no melody goes on from the clip as sound, all its tracks played by FluidSynth; where that is not installed,
+    it is told tempo, key and metre in words. The note of the answer says which.
     """
 
     osc_positional: ClassVar[tuple[str, ...]] = ("path",)
@@ -171,6 +141,7 @@ class PlayOpen(Following, frozen=True, kw_only=True, tag="open"):
     path: FilePath = ""
     start: RegionStart = 0.0
     length: RegionLength = 0.0
+    seam: Seam = True
     latency: Annotated[
         float, about("Audio kept ready; changes are heard this much later.", unit="s", ge=0.05, le=30)
     ] = 0.5
@@ -246,12 +217,55 @@ class FileNotes(Request, frozen=True, kw_only=True, tag="notes/file"):
     lead: LeadRule = "auto"
 
 
+class AudioNotes(Request, frozen=True, kw_only=True, tag="notes/audio"):
+    """Keep the melody of a selected audio region under a name, as if its notes had been sent; it has no tempo of its own."""
+
+    root: ClassVar[str] = "bridge"
+    reply: ClassVar[type[Reply]] = MelodyHeld
+    osc_positional: ClassVar[tuple[str, ...]] = ("name", "path")
+    name: NotesName
+    path: FilePath
+    start: RegionStart = 0.0
+    length: RegionLength = 0.0
+    separation: Separation = "auto"
+
+
 class ForgetNotes(Request, frozen=True, kw_only=True, tag="notes/forget"):
     """Forget notes that you have sent."""
 
     root: ClassVar[str] = "bridge"
     osc_positional: ClassVar[tuple[str, ...]] = ("name",)
     name: Annotated[str, about("Their name; empty for all of yours.", max_length=80)]
+
+
+class Templates(Request, frozen=True, kw_only=True, tag="templates"):
+    """List the prompt templates: those that are built in and yours."""
+
+    root: ClassVar[str] = "bridge"
+    reply: ClassVar[type[Reply]] = TemplateList
+
+
+class KeepTemplate(Request, frozen=True, kw_only=True, tag="templates/keep"):
+    """Keep a prompt template in your file, in place of one of the same name.
+
+    Its fields are {bpm}, {key}, {style} and {prompt}; braces themselves are doubled. What stands between two commas is left out
+    where a field in it has no value. A prompt or a style that has no place in it comes at its end.
+    """
+
+    root: ClassVar[str] = "bridge"
+    osc_positional: ClassVar[tuple[str, ...]] = ("name", "text")
+    name: Annotated[str, about("Its name; your own choice.", max_length=MAX_TEMPLATE_NAME)]
+    text: Annotated[
+        str, about("Such as warm strings, {style}, {bpm} bpm, in {key}, {prompt}", max_length=MAX_TEMPLATE_TEXT)
+    ]
+
+
+class ForgetTemplate(Request, frozen=True, kw_only=True, tag="templates/forget"):
+    """Delete a prompt template from your file; one that is built in then has its own words again."""
+
+    root: ClassVar[str] = "bridge"
+    osc_positional: ClassVar[tuple[str, ...]] = ("name",)
+    name: Annotated[str, about("Its name.", max_length=MAX_TEMPLATE_NAME)]
 
 
 class Stop(Request, frozen=True, kw_only=True, tag="stop"):
@@ -299,11 +313,29 @@ class BridgeUpdate(Update, frozen=True, kw_only=True, tag="update"):
     """Change a stream while it plays; what is left out stays as it is.
 
     New notes are heard at once and begin anew at the next bar line, at the tempo of the stream; one whose tempo only its words name
-    takes that of the notes.
+    takes that of the notes. A stream that has a template fills it anew with what changes; an empty `template` leaves it.
     """
 
     root: ClassVar[str] = "bridge"
+    melody: Annotated[str, about("Hosts name `notes` instead.", osc=False, max_length=MAX_TEXT)] | None = None
     notes: FollowedNotes | None = None
+    template: TemplateName | None = None
+    style: Style | None = None
+
+
+class Weigh(Request, frozen=True, kw_only=True, tag="weights"):
+    """Set how much each of a stream's prompts counts, at once, as faders do."""
+
+    root: ClassVar[str] = "bridge"
+    osc_positional: ClassVar[tuple[str, ...]] = ("stream",)
+    osc_rest: ClassVar[str] = "values"
+    stream: AnyStream
+    values: Annotated[list[float], about("A weight for each prompt, in order.", max_length=8)]
+
+    @property
+    def update(self) -> BridgeUpdate:
+        """The same as a change."""
+        return BridgeUpdate(stream=self.stream, weights=" ".join(f"{value:.9g}" for value in self.values))
 
 
 class BridgeCancel(Cancel, frozen=True, kw_only=True, tag="cancel"):
@@ -337,6 +369,25 @@ class BridgeModels(Models, frozen=True, kw_only=True, tag="models"):
     root: ClassVar[str] = "bridge"
 
 
+class BridgeLoad(Load, frozen=True, kw_only=True, tag="load"):
+    """Load another model while everything plays on; answered when new streams are made by it. Those that run end on theirs.
+
+    Until then both are in memory: where that is too much, unload first. An engine that has to be started anew begins with the model
+    of its settings.
+    """
+
+    root: ClassVar[str] = "bridge"
+
+
+class BridgeUnload(Unload, frozen=True, kw_only=True, tag="unload"):
+    """Give the model's memory back, at once or, while streams play on it, when the last one is over.
+
+    New streams are refused with `no_model` until another is loaded.
+    """
+
+    root: ClassVar[str] = "bridge"
+
+
 class BridgePing(Ping, frozen=True, kw_only=True, tag="ping"):
     """Nothing but a sign of life."""
 
@@ -349,54 +400,6 @@ class BridgeQuit(Quit, frozen=True, kw_only=True, tag="quit"):
     root: ClassVar[str] = "bridge"
 
 
-class Queued(Event, frozen=True, kw_only=True, tag="queued"):
-    """The engine accepted a request; its stream has this number."""
-
-    request: Annotated[int, about("Id that the client gave.", ge=0, le=INT32_MAX)]
-    stream: StreamId
-    seed: UsedSeed
-    words: Annotated[Prompt, about("The prompt as the model gets it.")]
-
-
-class Sounding(Event, frozen=True, kw_only=True, tag="sounding"):
-    """The first sample of a stream was handed to the sound card."""
-
-    stream: StreamId
-    first_sound_ms: Annotated[float, about("Since the request came in.", unit="ms")]
-
-
-class Progressed(Event, frozen=True, kw_only=True, tag="progress"):
-    """How far a stream is."""
-
-    stream: StreamId
-    seconds: Annotated[float, about("Audio made so far.", unit="s")]
-    total_seconds: Annotated[float, about("Length when done; 0 without an end.", unit="s")]
-    played: Annotated[float, about("Audio played so far.", unit="s")]
-
-
-class Saved(Event, frozen=True, kw_only=True, tag="saved"):
-    """A take is on disk, whole, with its sidecar beside it."""
-
-    stream: StreamId
-    path: Annotated[str, about("The audio file.")]
-    seconds: Annotated[float, about("Length of the take.", unit="s")]
-
-
-class EngineState(Event, frozen=True, kw_only=True, tag="engine"):
-    """The engine came, or was lost."""
-
-    state: Annotated[str, about("ready or lost")]
-    model: ModelName
-
-
-class CardState(Event, frozen=True, kw_only=True, tag="card"):
-    """The sound card changed."""
-
-    state: Annotated[str, about("opened or lost")]
-    name: Annotated[str, about("Its name.")]
-    sample_rate: Annotated[int, about("Its rate.", unit="Hz")]
-
-
 BRIDGE_REQUESTS: tuple[type[Request], ...] = (
     Play,
     PlayContinue,
@@ -406,8 +409,13 @@ BRIDGE_REQUESTS: tuple[type[Request], ...] = (
     BeginNotes,
     AddNotes,
     FileNotes,
+    AudioNotes,
     ForgetNotes,
+    Templates,
+    KeepTemplate,
+    ForgetTemplate,
     BridgeUpdate,
+    Weigh,
     BridgeCancel,
     Stop,
     SetLevel,
@@ -416,9 +424,10 @@ BRIDGE_REQUESTS: tuple[type[Request], ...] = (
     Devices,
     SetDevice,
     BridgeModels,
+    BridgeLoad,
+    BridgeUnload,
     BridgePing,
     BridgeStatus,
     BridgeVersion,
     BridgeQuit,
 )
-BRIDGE_EVENTS: tuple[type[Event], ...] = (Queued, Sounding, Progressed, Saved, EngineState, CardState)

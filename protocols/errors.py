@@ -35,6 +35,7 @@ class ErrorCode(StrEnum):
     HANDSHAKE = "handshake", "A ZeroMQ client asked for something before its hello."
     VERSION = "version", "The client speaks another version of the protocol."
     BUSY = "busy", "Too much is under way, or the port is taken; try again later."
+    NO_MODEL = "no_model", "The engine has no model at the moment; load one."
     ENGINE_LOST = "engine_lost", "The bridge has no engine at the moment; it goes on looking for one."
     UNSUPPORTED = "unsupported", "It is valid, but this model, file type, device or machine cannot do it."
     INTERNAL = "internal", "A fault of ours; the log of the process tells more."
@@ -68,6 +69,11 @@ class RequestError(Exception):
         if self.allowed:
             line += f" (allowed: {self.allowed})"
         return line
+
+
+def no_model() -> RequestError:
+    """The refusal of a stream while no model is loaded."""
+    return RequestError(ErrorCode.NO_MODEL, "model", None, "a model that is loaded first: /bridge/load or /engine/load")
 
 
 def shorten(value: object, limit: int = 80) -> str:

@@ -74,6 +74,25 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
         list[str], about("Folders that hosts may name files in; empty for home, temporary and takes folders.")
     ] = []
     max_region_s: Annotated[float, about("Longest region that is read.", unit="s", ge=1, le=3600)] = 120.0
+    templates: Annotated[
+        str, about("File of your prompt templates; empty for templates.toml beside this file.", max_length=4096)
+    ] = ""
+    soundfont: Annotated[
+        str,
+        about(
+            "General MIDI soundfont for clips on models that hear no melody; empty for the system's.", max_length=4096
+        ),
+    ] = ""
+
+    @property
+    def templates_file(self) -> Path:
+        """Where the user's prompt templates are kept."""
+        return Path(self.templates).expanduser() if self.templates else settings_path().with_name("templates.toml")
+
+    @property
+    def soundfont_file(self) -> Path | None:
+        """The soundfont that is named."""
+        return Path(self.soundfont).expanduser() if self.soundfont else None
 
     @property
     def takes_folder(self) -> Path:

@@ -17,10 +17,12 @@ import typer
 
 from daw_bridge.cli.failures import CannotStart, before_asking
 from daw_bridge.cli.options import Asked, from_schema
-from daw_bridge.cli.session import any_bridge, catalogue, engine_address, read_settings, running_bridge
+from daw_bridge.cli.session import NoBridgeError, any_bridge, catalogue, engine_address, read_settings, running_bridge
 from protocols.bridge_messages import (
+    BridgeLoad,
     BridgeModels,
     BridgeStatus,
+    BridgeUnload,
     Devices,
     Play,
     PlayAgain,
@@ -28,10 +30,11 @@ from protocols.bridge_messages import (
     PlayContinue,
     PlayMidi,
     Stop,
+    Templates,
 )
 from protocols.errors import ErrorCode, RequestError
 from protocols.fields import fields_of
-from protocols.messages import Finished, ModelList, Reply, Status
+from protocols.messages import Finished, Loaded, ModelList, Reply, Status
 from protocols.settings import settings_path, template
 
 if TYPE_CHECKING:
@@ -193,6 +196,26 @@ def models(flags: list[str], as_json: AsJson = False) -> None:
 
 @app.command()
 @from_schema()
+def load(
+    flags: list[str], name: Annotated[str, typer.Argument(help=f"{fields_of(BridgeLoad)['model'].meaning}")]
+) -> None:
+    """Load another model into the engine that runs; what plays goes on."""
+    with running_bridge(flags) as client:
+        loaded = client.call(BridgeLoad(model=name), timeout=None)
+    assert isinstance(loaded, Loaded)
+    typer.echo(f"{loaded.model} in {loaded.seconds:.1f} s, {loaded.weights_mb:.0f} MB")
+
+
+@app.command()
+@from_schema()
+def unload(flags: list[str]) -> None:
+    """Give the model's memory back, when the last stream that plays on it is over."""
+    with running_bridge(flags) as client:
+        client.call(BridgeUnload(), timeout=None)
+
+
+@app.command()
+@from_schema()
 def devices(flags: list[str], as_json: AsJson = False) -> None:
     """List the sound cards."""
     try:
@@ -205,6 +228,23 @@ def devices(flags: list[str], as_json: AsJson = False) -> None:
     if not items and not as_json:
         _console().print("There is no sound card. What is missing: daw-bridge doctor")
     _print_rows(items, as_json)
+
+
+@app.command()
+@from_schema()
+def templates(flags: list[str], as_json: AsJson = False) -> None:
+    """List the prompt templates, and where yours are kept."""
+    from daw_bridge.templates import TemplateFile
+
+    path = read_settings(flags).files.templates_file
+    try:
+        with running_bridge(flags) as client:
+            items: Sequence[object] = getattr(client.call(Templates()), "items", ())
+    except NoBridgeError:
+        items = TemplateFile(path).rows()
+    _print_rows(items, as_json)
+    if not as_json:
+        _console().print(f"Yours are kept in {path}", highlight=False, markup=False)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -60,6 +61,8 @@ def run_checks(flags: Sequence[str]) -> list[Check]:
         lambda: check_settings_file(settings),
         lambda: check_ports(settings),
         lambda: check_folders(settings),
+        lambda: check_templates(settings),
+        lambda: check_fluidsynth(settings),
         check_processor,
     ]
     with ThreadPoolExecutor(len(slow)) as pool:
@@ -143,6 +146,38 @@ def check_folders(settings: Settings) -> Iterable[Check]:
                 else f"chmod u+w {there}"
             )
             yield Check(name, "fail", f"{folder}: {error.strerror}", fix)
+
+
+def check_templates(settings: Settings) -> Iterable[Check]:
+    """Whether the user's prompt templates can be read."""
+    from daw_bridge.templates import BUILT_IN, TemplateFile
+
+    path = settings.files.templates_file
+    try:
+        rows = TemplateFile(path).rows()
+    except RequestError as error:
+        yield Check("Templates", "warn", error.text, f"edit {path}, or move it away")
+        return
+    yours = sum(row.source != BUILT_IN for row in rows)
+    yield Check("Templates", "ok", f"{yours} of yours in {path}" if yours else f"none of yours; they go into {path}")
+
+
+def check_fluidsynth(settings: Settings) -> Iterable[Check]:
+    """Whether clips can be played to models that hear no melody."""
+    from audio_files.soundfonts import find_soundfont, fluidsynth_line
+
+    program = shutil.which("fluidsynth")
+    try:
+        font = find_soundfont(settings.files.soundfont_file)
+    except RequestError as error:
+        fix = "set files.soundfont to an existing file" if settings.files.soundfont else fluidsynth_line()
+        yield Check("FluidSynth", "warn", error.text, fix)
+        return
+    if program is None:
+        detail = "not installed: models that hear no melody are told MIDI clips in words only"
+        yield Check("FluidSynth", "warn", detail, fluidsynth_line())
+    else:
+        yield Check("FluidSynth", "ok", f"{program} with {font}")
 
 
 def check_processor() -> Iterable[Check]:

@@ -7,11 +7,13 @@ The model is a ``MusicgenForConditionalGeneration`` or a ``MusicgenMelodyForCond
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
+from torch import nn
 
 from engine.checkpoints.bundle import ModelBundle, fingerprint_of, window_in_frames
 from engine.checkpoints.melody_layout import MelodyLayout
@@ -101,6 +103,8 @@ def load_folder(
     encodec = model.audio_encoder.float().eval().requires_grad_(False)
     encoder = model.text_encoder.float().to(device).eval().requires_grad_(False)
     del model
+    for part in (encodec, encoder):
+        _detach_from_file(part)
     parameters = sum(parameter.numel() for part in (lm, encodec, encoder) for parameter in part.parameters())
     lm.pack()
 
@@ -172,6 +176,12 @@ def _load_model(folder: Path, *, melody: bool) -> Any:
     if misfits:
         raise malformed(folder, f"weights that fit its config.json, unlike {_listed(sorted(misfits))}")
     return model
+
+
+def _detach_from_file(part: nn.Module) -> None:
+    """Copy weights that lie in the file as it is mapped into memory: a single one would keep all of the file there."""
+    for tensor in chain(part.parameters(), part.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def _listed(names: list[str]) -> str:

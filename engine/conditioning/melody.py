@@ -8,6 +8,7 @@ whatever the model's device is, so that the same sound gives the same chroma eve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -79,6 +80,7 @@ class MelodyCondition:
         pitches: whole numbers ``[frames]``, 0 (C) to 11 (B), or `SILENCE`.
         facts: of the model that will hear it.
         rate: of ``pitches``, in frames per second; the model's rate of chroma by default.
+        period: after how many of these frames, more than ``len(pitches) - 1``, the melody begins again; by default, after all.
         origin: at which codec frame of the stream the melody begins, an audio prompt's frames counted. What is before it
             belongs to an earlier turn of the loop.
 
@@ -92,9 +94,11 @@ class MelodyCondition:
         facts: MelodyFacts,
         *,
         rate: Fraction | None = None,
+        period: Fraction | None = None,
         origin: int = 0,
     ) -> None:
         self._pitches = _checked_pitches(pitches)
+        self._period = Fraction(len(self._pitches)) if period is None else period
         self._facts = facts
         self._rate = facts.rate if rate is None else rate
         self._origin = origin
@@ -107,9 +111,9 @@ class MelodyCondition:
         first = Fraction(frame - self._origin) / facts.frame_rate * self._rate
         step = self._rate / facts.rate
         # Whole multiples of one unit: floor division of integers is exact at any distance from the beginning.
-        unit = first.denominator * step.denominator
-        offset, stride = int(first * unit), int(step * unit)
-        at = [(offset + stride * index) // unit % len(self._pitches) for index in range(facts.frames)]
+        unit = math.lcm(first.denominator, step.denominator, self._period.denominator)
+        offset, stride, period = int(first * unit), int(step * unit), int(self._period * unit)
+        at = [(offset + stride * index) % period // unit for index in range(facts.frames)]
         bins = self._pitches[torch.tensor(at)]
         return bins.masked_fill(bins == SILENCE, facts.null_bin)
 
@@ -212,7 +216,7 @@ def chroma(sound: Tensor, facts: MelodyFacts) -> Tensor:
 
 @cache
 def _hann(size: int) -> Tensor:
-    return torch.hann_window(size)
+    return torch.hann_window(size, dtype=torch.float32)
 
 
 @cache

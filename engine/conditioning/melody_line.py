@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from engine.conditioning.melody import MAX_FRAMES, PITCH_CLASSES, SILENCE, MelodyCondition, MelodyFacts
 from engine.conditioning.score import Melody
-from protocols.melody import MelodyLine
+from protocols.melody import AnyMelody, MelodyLine
 
 FADE_SECONDS = Fraction(1, 4)
 """How long a note goes on being heard where nothing follows it. Chroma names what sounds, however soft it is."""
@@ -92,6 +92,15 @@ class LoopedLine:
     frame_rate: Fraction
     begins: Fraction = Fraction(0)
 
+    @classmethod
+    def of_melody(cls, melody: AnyMelody, frame_rate: Fraction) -> LoopedLine:
+        """A melody in whichever form it is written.
+
+        Raises:
+            RequestError: as `ChromaRow.line`.
+        """
+        return cls(melody if isinstance(melody, MelodyLine) else melody.line(), frame_rate)
+
     def beginning(self, moment: Fraction) -> LoopedLine:
         """The same, beginning at another moment, in frames."""
         return replace(self, begins=moment)
@@ -138,11 +147,32 @@ class LoopedLine:
 
 @dataclass(frozen=True, eq=False)
 class ChromaLine:
-    """A line for a melody model, wherever it begins. Never changes; any thread."""
+    """A melody for a melody model, wherever it begins. Never changes; any thread.
+
+    Attributes:
+        pitches: pitch classes ``[cells]`` of one turn, `SILENCE` where it rests.
+        facts: of the model.
+        rate: cells per second.
+        period: after how many cells it begins again; None for after all of them.
+    """
 
     pitches: NDArray[np.int64]
     facts: MelodyFacts
     rate: Fraction
+    period: Fraction | None = None
+
+    @classmethod
+    def of_melody(cls, melody: AnyMelody, facts: MelodyFacts) -> ChromaLine:
+        """A melody in whichever form it is written. A row of chroma is taken as it is, if its frames are the model's, or as notes.
+
+        Raises:
+            RequestError: as `ChromaRow.line`.
+        """
+        if isinstance(melody, MelodyLine):
+            return cls.of_line(melody, facts)
+        if melody.frame_rate != facts.rate:
+            return cls.of_line(melody.line(), facts)
+        return cls(np.array(melody.pitches), facts, facts.rate, melody.seconds * facts.rate)
 
     @classmethod
     def of_line(cls, line: MelodyLine, facts: MelodyFacts) -> ChromaLine:
@@ -152,7 +182,7 @@ class ChromaLine:
 
     def beginning(self, moment: Fraction) -> MelodyCondition:
         """What the model hears of the line where it begins at this moment of the stream, in codec frames; to the nearest frame."""
-        return MelodyCondition(self.pitches, self.facts, rate=self.rate, origin=round(moment))
+        return MelodyCondition(self.pitches, self.facts, rate=self.rate, period=self.period, origin=round(moment))
 
 
 def _cells(line: MelodyLine, facts: MelodyFacts) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from engine.conditioning.cache import Cache
 from protocols.errors import ErrorCode, RequestError
 
 if TYPE_CHECKING:
@@ -56,12 +56,16 @@ class TextConditioner:
         self._tokenizer = tokenizer
         self._encoder = encoder
         self._device = device
-        self._remembered = remembered
-        self._encoded: OrderedDict[str, TextCondition] = OrderedDict()
+        self._encoded: Cache[str, TextCondition] = Cache(remembered, size=lambda text: text.hidden.nbytes)
         self.dim = int(encoder.config.d_model)
         self.null = TextCondition(
             torch.zeros(1, self.dim, device=device), torch.zeros(1, dtype=torch.bool, device=device)
         )
+
+    @property
+    def kept_bytes(self) -> int:
+        """What the texts that are remembered take (any thread)."""
+        return self._encoded.bytes
 
     @torch.inference_mode()
     def encode(self, text: str | None) -> TextCondition:
@@ -72,16 +76,12 @@ class TextConditioner:
         """
         if text is None or not text.strip():
             return self.null
-        if (known := self._encoded.get(text)) is not None:
-            self._encoded.move_to_end(text)
-            return known
+        return self._encoded.get(text, lambda: self._encode(text))
+
+    def _encode(self, text: str) -> TextCondition:
         tokens = self._tokenizer(text, return_tensors="pt")["input_ids"].to(self._device)
         if tokens.shape[1] > MAX_TOKENS:
             raise RequestError(ErrorCode.TOO_LONG, "text", text, f"up to {MAX_TOKENS} tokens, not {tokens.shape[1]}")
         mask = torch.ones_like(tokens)
         hidden = self._encoder(input_ids=tokens, attention_mask=mask).last_hidden_state[0]
-        condition = TextCondition(hidden, mask[0].bool())
-        self._encoded[text] = condition
-        if len(self._encoded) > self._remembered:
-            self._encoded.popitem(last=False)
-        return condition
+        return TextCondition(hidden, mask[0].bool())

@@ -6,6 +6,7 @@ A model that hears a score is told these facts frame by frame; any other model i
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -13,7 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from engine.conditioning.score import PITCH_CLASSES, BeatGrid, Score
 from protocols.errors import ErrorCode, RequestError
-from protocols.messages import FASTEST_BPM, SLOWEST_BPM
+from protocols.messages import FASTEST_BPM, PROMPT_SEPARATOR, SLOWEST_BPM, BlendName
 
 _NUMBER = r"\d{2,3}(?:\.\d+)?(?!\.?\d)"
 _TEMPO = re.compile(
@@ -68,6 +69,11 @@ _KEY_OF = re.compile(
 )
 _GIVEN = re.compile(_TONIC + rf"[\s-]*(?P<mode>{_MODE}|)", re.IGNORECASE)
 
+MAX_PROMPTS = 8
+"""At once, in one stream."""
+_HEAVIEST = 1000.0
+_WEIGHTS = re.compile(r"[\s,]+")
+
 _ASKING = re.compile(r"(?:\b(?:in|key\s+of|scale\s+of)|[,;:(|/])$", re.IGNORECASE)
 _LONGEST_ASKING = 20
 _NO_NOUN = re.compile(
@@ -110,19 +116,24 @@ class Directions:
     """What a stream is asked to play: words, and facts that are given beside them.
 
     Attributes:
-        prompt: words.
+        prompt: words; several prompts stand between ``||``.
         bpm: beats per minute, `SLOWEST_BPM` to `FASTEST_BPM`; 0 leaves it to the words.
         key: such as "A minor"; empty leaves it to the words.
         key_hint: what the key seems to be; it counts where nothing else tells it, now or earlier.
+        weights: of the prompts, in order, such as "0.7 0.3"; empty makes them equal.
+        blend: how several prompts are joined.
 
     Raises:
-        RequestError: ``bpm`` outside its range, or a ``key`` that is none.
+        RequestError: ``bpm`` outside its range, a ``key`` that is none, too many prompts, ``weights`` that are not one number from
+            0 to 1000 for each of them, or all 0.
     """
 
     prompt: str = ""
     bpm: float = 0.0
     key: str = ""
     key_hint: str = ""
+    weights: str = ""
+    blend: BlendName = "embedding"
 
     def __post_init__(self) -> None:
         if self.bpm and not SLOWEST_BPM <= self.bpm <= FASTEST_BPM:
@@ -131,19 +142,37 @@ class Directions:
             if key.strip() and _given_key(key) is None:
                 allowed = "a key such as A minor, Bb major, F# dorian or Em; empty for none"
                 raise RequestError(ErrorCode.OUT_OF_RANGE, field_name, key, allowed)
+        count = len(self._prompts)
+        if count > MAX_PROMPTS:
+            raise RequestError(ErrorCode.TOO_LONG, "prompt", f"{count} prompts", f"at most {MAX_PROMPTS} prompts")
+        _shares(self.weights, count)
 
-    def changed(self, prompt: str | None = None, bpm: float | None = None, key: str | None = None) -> Directions:
-        """With what is given; None stays as it is.
+    def changed(
+        self,
+        prompt: str | None = None,
+        bpm: float | None = None,
+        key: str | None = None,
+        weights: str | None = None,
+        blend: BlendName | None = None,
+    ) -> Directions:
+        """With what is given; None stays as it is, but other prompts have equal weights where none are given.
 
         Raises:
             RequestError: as the class itself.
         """
+        kept = self.weights if prompt is None else ""
         return Directions(
             self.prompt if prompt is None else prompt,
             self.bpm if bpm is None else bpm,
             self.key if key is None else key,
             self.key_hint,
+            kept if weights is None else weights,
+            self.blend if blend is None else blend,
         )
+
+    def same_prompts(self, other: Directions) -> bool:
+        """Whether both ask for the same prompts, with the same weights, joined in the same way."""
+        return (self.prompt, self.weights, self.blend) == (other.prompt, other.weights, other.blend)
 
     @property
     def tempo(self) -> Fraction | None:
@@ -156,18 +185,27 @@ class Directions:
         given = _given_key(self.key)
         return given.scale if given is not None else key_in(self.prompt)
 
-    @property
-    def words(self) -> str:
-        """The prompt; where it names another tempo or key than those that are given, it is corrected."""
-        return self._told(add=False)
+    def prompts(self, *, scored: bool) -> tuple[tuple[str, float], ...]:
+        """Each prompt as the model hears it, with its share of all; those of weight 0 are left out.
+
+        A prompt that names another tempo or key than those that are given is corrected.
+
+        Args:
+            scored: whether the model is told tempo and key frame by frame; else they are put into the words.
+        """
+        shares: dict[str, float] = {}
+        for prompt, share in zip(self._prompts, _shares(self.weights, len(self._prompts)), strict=True):
+            if share:
+                text = self._told(prompt, add=not scored)
+                shares[text] = shares.get(text, 0.0) + share
+        return tuple(shares.items())
 
     @property
-    def text(self) -> str:
-        """All of it in words, for models that hear nothing else."""
-        return self._told(add=True)
+    def _prompts(self) -> list[str]:
+        return [prompt.strip() for prompt in self.prompt.split(PROMPT_SEPARATOR)]
 
-    def _told(self, *, add: bool) -> str:
-        text, key = self.prompt, _given_key(self.key)
+    def _told(self, text: str, *, add: bool) -> str:
+        key = _given_key(self.key)
         if self.bpm:
             tempo = _to_a_thousandth(self.bpm)
             words = f"{float(tempo):g} bpm"
@@ -204,6 +242,23 @@ class Directions:
         hint = _given_key(self.key_hint)
         scale = scale or before.scale or (None if hint is None else hint.scale)
         return dataclasses.replace(before, grid=grid, scale=scale)
+
+
+def _shares(weights: str, count: int) -> list[float]:
+    """The share of each of ``count`` prompts, 1 in all."""
+    words = [word for word in _WEIGHTS.split(weights) if word]
+    allowed = f"{count} number{'s' * (count != 1)} from 0 to {_HEAVIEST:g}, one for each prompt, not all 0; empty for equal ones"
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        raise RequestError(ErrorCode.MALFORMED, "weights", weights, allowed) from None
+    if not words:
+        return [1 / count] * count
+    total = math.fsum(numbers)
+    inside = all(0 <= number <= _HEAVIEST for number in numbers)  # false for NaN
+    if len(numbers) != count or not inside or not total:
+        raise RequestError(ErrorCode.OUT_OF_RANGE, "weights", weights, allowed)
+    return [number / total for number in numbers]
 
 
 def tempo_in(prompt: str) -> Fraction | None:

@@ -90,7 +90,8 @@ def make_clips(
 def condition_of(bundle: ModelBundle, request: Request) -> Condition:
     """What the model hears of a request; as `engine.preparation` prepares a stream, with a melody where one is given."""
     directions = Directions(request.prompt)
-    text = bundle.text.encode(directions.words if bundle.score else directions.text)
+    ((words, _),) = directions.prompts(scored=bundle.score)
+    text = bundle.text.encode(words)
     score: Score | None = None
     if bundle.score:
         score = directions.score(bundle.frame_rate, first=request.prompt_frames)

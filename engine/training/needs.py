@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.training.rendering import find_soundfont, import_fluidsynth
+from audio_files.soundfonts import find_soundfont
+from engine.training.rendering import import_fluidsynth
 from protocols.errors import ErrorCode, RequestError
 
 EXTRA_LINE = "pip install 'daw-bridge[train]'"

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audio_files.soundfonts import find_soundfont
 from engine.training.composer import Piece, compose
 from protocols.errors import ErrorCode, RequestError
 
@@ -42,14 +43,6 @@ PEAK = 0.98
 """No sample of a mix is above it."""
 MAX_WORKERS = 61 if sys.platform == "win32" else 256
 """Processes that render at once; Windows cannot wait for more."""
-
-SOUNDFONTS = (
-    Path("/usr/share/sounds/sf2/FluidR3_GM.sf2"),
-    Path("/usr/share/soundfonts/FluidR3_GM.sf2"),
-    Path("/usr/share/sounds/sf2/default-GM.sf2"),
-    Path("/opt/homebrew/share/soundfonts/default.sf2"),
-)
-"""Where systems keep a General MIDI soundfont."""
 
 _BLOCK = 64
 """FluidSynth computes blocks of this many samples, and a note begins with one: 2 ms, and every beat of a whole number of frames
@@ -82,7 +75,7 @@ class Renderer:
     """Plays pieces with a soundfont. Equal pieces give equal samples, whatever was played before. One thread at a time.
 
     Args:
-        soundfont: a General MIDI soundfont; by default, the first of `SOUNDFONTS` that is there.
+        soundfont: a General MIDI soundfont; by default, the first that `find_soundfont` finds.
         sample_rate: in Hz.
 
     Raises:
@@ -216,23 +209,6 @@ def _render_all(
             following = itertools.islice(seeds, 1)
             waiting.extend(pool.submit(_render_seed, seed, soundfont, sample_rate) for seed in following)
             yield result
-
-
-def find_soundfont(soundfont: Path | str | None = None) -> Path:
-    """The soundfont that is meant.
-
-    Raises:
-        RequestError: ``not_found`` when it, or every one of `SOUNDFONTS`, is missing.
-    """
-    if soundfont is None:
-        found = next((path for path in SOUNDFONTS if path.is_file()), None)
-        if found is None:
-            allowed = "a General MIDI soundfont, such as the package fluid-soundfont-gm brings"
-            raise RequestError(ErrorCode.NOT_FOUND, "soundfont", allowed=allowed)
-        return found
-    if not Path(soundfont).is_file():
-        raise RequestError(ErrorCode.NOT_FOUND, "soundfont", str(soundfont), "a file that exists")
-    return Path(soundfont)
 
 
 @contextmanager

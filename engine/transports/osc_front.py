@@ -199,6 +199,7 @@ class EngineOsc:
         self.port = self._port.port
         self.front = OscFront("engine", ENGINE_REQUESTS, self, self._port.send)
         self._port.serve(self.front)
+        service.heralds.append(self.front.publish)
         loop.call_every(_PUMP_S, self._pump)
 
     def handle(self, request: Request, asker: Asker) -> Reply | None:

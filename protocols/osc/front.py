@@ -108,8 +108,15 @@ class OscFront:
         self._refuse(Asker(self._answer_at.get(sender, sender), "", 0), error)
 
     def done(self, asker: Asker, reply: Reply) -> None:
-        """Answer a request that was carried out."""
-        self._answer(asker.peer, form.done(asker.address, asker.request_id, reply))
+        """Answer a request that was carried out; an answer that no packet holds is refused under the request's own number."""
+        messages = form.done(asker.address, asker.request_id, reply)
+        try:
+            packets = [encode(message.address, *message.arguments) for message in messages]
+        except RequestError as error:
+            self._refuse(asker, error)
+            return
+        for packet in packets:
+            self._send(asker.peer, packet)
 
     def fail(self, asker: Asker, error: RequestError) -> None:
         """Answer a request that failed after all."""

@@ -32,6 +32,10 @@ def test_every_figure_is_there_and_the_shares_add_up() -> None:
             assert 0 < result[f"{before}{name}_ms"]["p50_ms"] < 10_000
     assert set(result["agreement_by_instrument"]) == set(list(conditioning.ROUND)[:2])
     assert result["notes_per_clip"] > 10
+    assert set(result["recordings"]) >= {"auto", "harmonic", "none"}
+    for one in result["recordings"].values():
+        assert one["lead_notes"] > 0.8
+        assert 0.4 < one["mix_chroma"] <= 1
     assert json.loads(json.dumps(result)) == result
     assert "from clip to condition" in conditioning.describe(result)
 

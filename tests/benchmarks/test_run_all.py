@@ -36,6 +36,22 @@ def sound_result() -> dict[str, object]:
     }
 
 
+def conditioning_result() -> dict[str, object]:
+    summary = summarise([10.0, 20.0, 30.0])
+    changes = {"change_to_frame": summary}
+    endless = {"minutes": 10.0, "late_frames": 0, "margin": summary}
+    return {
+        "benchmark": "conditioning",
+        "clips": 50,
+        "bars": 8,
+        "agreement": 0.92,
+        "clip_to_condition_ms": summary,
+        "live": {"model": "pocket", "changes": changes, "endless": endless},
+        "load_after": 0.5,
+        "machine": describe_machine(),
+    }
+
+
 def test_percentiles_are_values_that_were_measured() -> None:
     summary = summarise([float(value) for value in range(50, 0, -1)])
     assert summary == {"p50_ms": 25.0, "p95_ms": 48.0, "p99_ms": 50.0, "min_ms": 1.0, "max_ms": 50.0}
@@ -51,10 +67,13 @@ def test_a_table_lines_up() -> None:
 def test_results_become_the_pages_tables(tmp_path: Path) -> None:
     (tmp_path / "decode-pocket-float32.json").write_text(json.dumps(decode_result()))
     (tmp_path / "first_sound-pocket.json").write_text(json.dumps(sound_result()))
+    (tmp_path / "conditioning-pocket.json").write_text(json.dumps(conditioning_result()))
     page = tmp_path / "README.md"
     page.write_text(f"before\n{run_all._BEGIN}\nold\n{run_all._END}\nafter\n")
     results = run_all.read_results(tmp_path)
-    assert [result["benchmark"] for result in results] == ["first_sound", "decode"], "in the order of the jobs"
+    assert [result["benchmark"] for result in results] == ["first_sound", "conditioning", "decode"], (
+        "in the order of the jobs"
+    )
     for _ in range(2):
         run_all.write_page(results, page)
     text = page.read_text()
@@ -76,7 +95,7 @@ def test_the_projects_own_page_and_results_are_whole() -> None:
     text = run_all.PAGE.read_text(encoding="utf-8")
     assert text.count(run_all._BEGIN) == text.count(run_all._END) == 1
     for result in run_all.read_results():
-        assert result["benchmark"] in ("first_sound", "decode")
+        assert result["benchmark"] in ("first_sound", "conditioning", "decode")
 
 
 def test_jobs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

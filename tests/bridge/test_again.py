@@ -68,6 +68,15 @@ def test_the_codes_stand_for_the_file() -> None:
     assert isinstance(made.message, Continue)
     assert (made.message.path, made.message.start, made.message.codebooks) == ("", 0.0, 4)
     assert made.payload == CODES
+    assert (made.message.seam, made.message.seam_record) == (True, ""), "takes of earlier releases have no seam"
+
+
+def test_the_seam_comes_with_the_codes() -> None:
+    request = {"type": "continue", "path": "/gone.wav", "duration": 1.0, "seam": True}
+    codes = base64.b64encode(CODES).decode()
+    made = remake({**SIDECAR, "request": request, "prompt_codes": codes, "seam_record": '{"own": ""}'}, WELCOME)
+    assert isinstance(made.message, Continue)
+    assert (made.message.seam, made.message.seam_record) == (True, '{"own": ""}')
 
 
 def test_a_take_that_was_cut_short_is_cut_at_the_same_sample() -> None:
@@ -85,6 +94,7 @@ def test_a_take_that_was_cut_short_is_cut_at_the_same_sample() -> None:
         ({"request": None}, ErrorCode.MISSING, "request"),
         ({"prompt_codes": "&&&"}, ErrorCode.MALFORMED, "prompt_codes"),
         ({"seed": "seven"}, ErrorCode.MISSING, "seed"),
+        ({"request": {"type": "open"}, "prompt_codes": "AAAA", "seam_record": 7}, ErrorCode.BAD_TYPE, "seam_record"),
         ({"audio": {}}, ErrorCode.MISSING, "frames"),
         ({"request": {"type": "generate", "duration": 1e9}}, ErrorCode.OUT_OF_RANGE, "duration"),
     ],

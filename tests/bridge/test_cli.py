@@ -27,7 +27,6 @@ from daw_bridge.cli.options import help_of
 from protocols.bridge_messages import BridgeReport, Play
 from protocols.errors import ErrorCode, RequestError
 from protocols.fields import fields_of
-from protocols.melody import MelodyLine
 from protocols.messages import ModelInfo, ModelStatus
 from protocols.settings import BridgeSettings, FileSettings, Settings, load_settings
 from tests.support.models import untrained_pocket
@@ -132,6 +131,7 @@ finally:
 def test_no_command_shows_the_commands() -> None:
     shown = run()
     commands = ("up", "engine", "bridge", "play", "continue", "midi", "render", "stop", "models", "devices", "status")
+    commands += ("templates",)
     assert all(
         re.search(rf"^  {name} ", shown.stdout + shown.stderr, re.M) for name in (*commands, "settings", "doctor")
     )
@@ -205,7 +205,7 @@ def test_play_writes_a_take_and_prints_its_path_last(studio: Studio) -> None:
     assert "0 underruns" in result.stderr
 
 
-def test_midi_follows_the_lead_line_of_a_file(studio: Studio, tmp_path: Path) -> None:
+def test_midi_plays_along_a_file(studio: Studio, tmp_path: Path) -> None:
     clip = mido.MidiFile(ticks_per_beat=480)
     chord = [mido.Message("note_on", note=pitch, velocity=90) for pitch in (60, 64, 67)]
     release = [mido.Message("note_off", note=pitch, time=480 * (pitch == 60)) for pitch in (60, 64, 67)]
@@ -217,7 +217,8 @@ def test_midi_follows_the_lead_line_of_a_file(studio: Studio, tmp_path: Path) ->
     assert "played at 300 bpm" in result.stderr
     sidecar = json.loads(Path(result.stdout.splitlines()[-1]).with_suffix(".json").read_text())
     assert sidecar["host_request"]["lead"] == "highest"
-    assert [note.pitch for note in MelodyLine.decode(sidecar["request"]["melody"]).notes] == [67]
+    assert (sidecar["request"]["bpm"], sidecar["request"]["melody"]) == (300.0, ""), "this model hears no melody"
+    assert "this model hears no melody: " in result.stderr
     refused = studio.run("midi", str(tmp_path / "clip.mid"), "--lead", "lowest")
     assert refused.returncode != 0
     assert "out_of_range: lead = lowest (allowed: auto, highest, loudest, channel:1 to channel:16)" in refused.stderr
@@ -424,6 +425,37 @@ def test_the_line_that_installs_portaudio(manager: str, line: str, monkeypatch: 
     found = system_libraries.portaudio_command(lambda name: name if name == manager else None)
     monkeypatch.setattr(system_libraries, "portaudio_command", lambda: found)
     assert system_libraries.portaudio_line() == line
+
+
+def test_templates_are_listed_with_the_place_they_live_in(tmp_path: Path) -> None:
+    path = tmp_path / "templates.toml"
+    settings = ("--set", "bridge.osc_port=0", "--set", f"files.templates={path}")
+    path.write_text('mine = "warm {style} strings"\n')
+    rows = {row["name"]: row for row in json.loads(run("templates", "--json", *settings).stdout)}
+    assert rows["mine"] == {"name": "mine", "text": "warm {style} strings", "source": str(path)} | {"type": "template"}
+    assert rows["rock"]["source"] == "built in"
+    shown = run("templates", *settings)
+    assert re.search(r"^mine +warm {style} strings +", shown.stdout, re.M)
+    assert shown.stderr == f"Yours are kept in {path}\n"
+    path.write_text('mine = "{tempo}"\n')
+    broken = run("templates", *settings)
+    assert (broken.returncode, broken.stdout) == (1, "")
+    assert f"{path}, line 1" in broken.stderr
+    assert len(broken.stderr.splitlines()) == 1
+
+
+def test_doctor_on_templates_and_fluidsynth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "templates.toml"
+    settings = Settings(files=FileSettings(templates=str(path), soundfont=str(path)))
+    assert [check.state for check in doctor.check_templates(settings)] == ["ok"]
+    (check,) = doctor.check_fluidsynth(settings)
+    assert (check.state, "files.soundfont" in check.fix) == ("warn", True)
+    path.write_text("no toml")
+    (check,) = doctor.check_templates(settings)
+    assert (check.state, f"{path}, line 1" in check.detail, str(path) in check.fix) == ("warn", True, True)
+    monkeypatch.setenv("PATH", "")
+    (check,) = doctor.check_fluidsynth(settings)
+    assert (check.state, "fluidsynth.org" in check.fix) == ("warn", True)
 
 
 def test_doctor_checks_everything() -> None:

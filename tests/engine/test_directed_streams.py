@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 from numpy.typing import NDArray
 
 from engine.admission import Admission
@@ -150,7 +151,8 @@ def test_a_changed_stream_is_made_again_from_its_record(which: str, request: pyt
             directions = change.directions or directions
             stream.add_change(preparation.condition(change))
     assert [record["frame"] for record in records] == list(updates)
-    assert records[1] == {"frame": 38, "prompt": "sad piano", "bpm": 133.5, "key": "", "temperature": 0.9}
+    told = {"prompt": "sad piano", "bpm": 133.5, "key": "", "weights": "", "blend": "embedding"}
+    assert records[1] == {"frame": 38, **told, "temperature": 0.9}
     assert records[3] == {"frame": 80, "guidance": 1.5}
     assert directions == Directions("sad piano", 61.0, "C")
 
@@ -197,3 +199,29 @@ def test_what_cannot_be_played_is_refused(plain: ModelBundle, request_: StreamRe
         Admission(plain, Settings()).plan(request_, b"")
     assert (refused.value.code, refused.value.field, refused.value.value) == (ErrorCode.OUT_OF_RANGE, field, value)
     assert refused.value.allowed
+
+
+def test_a_window_that_moves_by_less_hears_more_of_the_prompt(scored: ModelBundle) -> None:
+    codes = np.random.default_rng(1).integers(0, scored.card, (scored.num_codebooks, 39)).astype("<u2")
+    request = Open(prompt="a song", codebooks=scored.num_codebooks)
+    for stride, heard in ((0.0, WINDOW - STRIDE), (0.1, WINDOW - 5), (0.78, 1)):
+        prepared = prepare(scored, structs.replace(request, stride=stride), codes.tobytes())
+        assert prepared.stream.prompt_frames == heard
+
+
+def test_the_stride_decides_where_windows_begin(scored: ModelBundle) -> None:
+    asked = Generate(prompt="a song", bpm=92.0, duration=2.4, seed=5)
+    made = codes_of(play(scored, asked))
+    own = codes_of(play(scored, structs.replace(asked, stride=STRIDE / 50)))
+    other = codes_of(play(scored, structs.replace(asked, stride=0.3)))
+    assert np.array_equal(made, own)
+    assert np.array_equal(made[:, : WINDOW - 3], other[:, : WINDOW - 3])
+    assert not np.array_equal(made, other)
+
+
+@pytest.mark.parametrize("stride", [0.8, 18.0])
+def test_a_window_moves_by_less_than_its_length(scored: ModelBundle, stride: float) -> None:
+    with pytest.raises(RequestError) as refused:
+        prepare(scored, Generate(prompt="a song", stride=stride))
+    assert (refused.value.code, refused.value.field) == (ErrorCode.OUT_OF_RANGE, "stride")
+    assert "0, or 0.02 to 0.78 s" in refused.value.text

@@ -183,7 +183,7 @@ def test_changes_take_effect_between_frames_and_a_replay_of_them_is_the_same(bun
     desk.scheduler.post(Alter(1, Change(temperature=0.2, guidance=1.0)))
     desk.step(9)
     condition = bundle.lm.condition(bundle.text.encode("another song").hidden)
-    desk.scheduler.post(Alter(1, Change(directions=Directions("another song"), words=condition)))
+    desk.scheduler.post(Alter(1, Change(directions=Directions("another song"), words=((condition, 1.0),))))
     desk.run()
     changes = [event.change for event in desk.of(StreamChanged, 1)]
     assert len(changes) == 2

@@ -15,6 +15,20 @@ C_SHARP_MINOR = frozenset({1, 3, 4, 6, 8, 9, 11})
 F_SHARP_MINOR = frozenset({6, 8, 9, 11, 1, 2, 4})
 
 
+def in_words(directions: Directions) -> str:
+    """The one prompt of directions as a model hears it that hears nothing else."""
+    ((text, share),) = directions.prompts(scored=False)
+    assert share == 1
+    return text
+
+
+def beside_a_score(directions: Directions) -> str:
+    """The one prompt of directions as a model hears it that is told tempo and key frame by frame."""
+    ((text, share),) = directions.prompts(scored=True)
+    assert share == 1
+    return text
+
+
 @pytest.mark.parametrize(
     ("words", "bpm"),
     [
@@ -167,14 +181,14 @@ def test_a_given_key_has_many_spellings(key: str) -> None:
     ],
 )
 def test_a_given_key_is_put_into_words(key: str, name: str) -> None:
-    assert Directions("strings", key=key).text == f"strings, in {name}"
+    assert in_words(Directions("strings", key=key)) == f"strings, in {name}"
 
 
 def test_what_is_given_wins_over_the_words() -> None:
     given = Directions("waltz in A minor, 92 bpm", bpm=120.0, key="C# minor")
     assert given.tempo == 120
     assert given.scale == C_SHARP_MINOR
-    assert given.words == given.text == "waltz in C sharp minor, 120 bpm"
+    assert beside_a_score(given) == in_words(given) == "waltz in C sharp minor, 120 bpm"
     spoken = Directions("waltz in A minor, 92 bpm")
     assert (spoken.tempo, spoken.scale) == (92, A_MINOR)
 
@@ -195,13 +209,13 @@ def test_what_is_given_wins_over_the_words() -> None:
 )
 def test_facts_become_words(prompt: str, bpm: float, key: str, words: str, text: str) -> None:
     directions = Directions(prompt, bpm, key)
-    assert directions.words == words
-    assert directions.text == text
+    assert beside_a_score(directions) == words
+    assert in_words(directions) == text
 
 
 def test_what_is_put_into_words_is_read_from_them() -> None:
     told = Directions("drums", 97.123, "Ab lydian")
-    heard = Directions(told.text)
+    heard = Directions(in_words(told))
     assert (heard.tempo, heard.scale) == (told.tempo, told.scale) == (Fraction(97123, 1000), heard.scale)
 
 
@@ -263,14 +277,14 @@ def test_a_score_goes_on_where_it_is() -> None:
 def test_a_hint_counts_where_nothing_else_tells_the_key() -> None:
     rate = Fraction(50)
     hinted = Directions("a song", key_hint="Bb major")
-    assert hinted.text == "a song, in B flat major"
-    assert hinted.words == "a song"
+    assert in_words(hinted) == "a song, in B flat major"
+    assert beside_a_score(hinted) == "a song"
     assert hinted.score(rate).scale == B_FLAT_MAJOR
     worded = Directions("a song in A minor", key_hint="Bb major")
-    assert worded.text == "a song in A minor"
+    assert in_words(worded) == "a song in A minor"
     assert worded.score(rate).scale == A_MINOR
     given = Directions("a song in A minor", key="C# minor", key_hint="Bb major")
-    assert given.text == "a song in C sharp minor"
+    assert in_words(given) == "a song in C sharp minor"
     assert given.score(rate).scale == C_SHARP_MINOR
 
 
@@ -285,3 +299,39 @@ def test_a_hint_gives_way_to_what_was_told_earlier() -> None:
     with pytest.raises(RequestError) as refused:
         Directions(key_hint="H")
     assert refused.value.field == "key_hint"
+
+
+def test_several_prompts_have_shares() -> None:
+    assert Directions("warm strings || harp").prompts(scored=True) == (("warm strings", 0.5), ("harp", 0.5))
+    assert Directions("a||b||c", weights="2, 1 1").prompts(scored=True) == (("a", 0.5), ("b", 0.25), ("c", 0.25))
+    assert Directions("a || b", weights="0 3").prompts(scored=True) == (("b", 1.0),), "what has no weight is left out"
+    assert Directions("a || b || a", weights="1 2 1").prompts(scored=True) == (("a", 0.5), ("b", 0.5))
+    told = Directions("a || b, 100 bpm", bpm=92.0, key="Am").prompts(scored=False)
+    assert told == (("a, 92 bpm, in A minor", 0.5), ("b, 92 bpm, in A minor", 0.5))
+
+
+def test_new_prompts_have_equal_weights_and_new_weights_the_same_prompts() -> None:
+    directions = Directions("a || b", weights="3 1", blend="guidance")
+    assert directions.changed(weights="1 3") == Directions("a || b", weights="1 3", blend="guidance")
+    assert directions.changed(prompt="c") == Directions("c", blend="guidance")
+    assert directions.changed(bpm=92.0).weights == "3 1"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "weights", "field", "allowed"),
+    [
+        ("a || b", "1", "weights", "2 numbers"),
+        ("a", "1 1", "weights", "1 number from"),
+        ("a || b", "0 0", "weights", "not all 0"),
+        ("a || b", "1 -1", "weights", "from 0 to 1000"),
+        ("a || b", "1 nan", "weights", "from 0 to 1000"),
+        ("a || b", "1e4 1", "weights", "from 0 to 1000"),
+        ("a || b", "much little", "weights", "2 numbers"),
+        (" || ".join("abcdefghi"), "", "prompt", "at most 8 prompts"),
+    ],
+)
+def test_wrong_weights_are_refused(prompt: str, weights: str, field: str, allowed: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        Directions(prompt, weights=weights)
+    assert refused.value.field == field
+    assert allowed in refused.value.text

@@ -12,7 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.errors import ErrorCode, RequestError
-from protocols.melody import MAX_NOTES, MAX_RATE, MAX_SECONDS, MAX_TEXT, MelodyLine, MelodyNote
+from protocols.melody import (
+    MAX_FRAME_RATE,
+    MAX_NOTES,
+    MAX_RATE,
+    MAX_SECONDS,
+    MAX_TEXT,
+    ChromaRow,
+    MelodyLine,
+    MelodyNote,
+    decode_melody,
+)
 
 MOMENTS = st.fractions(min_value=0, max_value=100, max_denominator=997)
 
@@ -131,6 +141,95 @@ def test_what_is_no_melody_is_refused(code: ErrorCode, text: str | bytes) -> Non
 def test_any_text_is_read_or_refused(text: str | bytes) -> None:
     with pytest.raises(RequestError):
         MelodyLine.decode(text)
+
+
+def row(**changes: object) -> str:
+    return json.dumps({"rate": [2, 1], "length": [5, 2], "chroma": "0077-"} | changes)
+
+
+def test_a_row_of_chroma_and_the_notes_that_it_is_heard_as() -> None:
+    made = ChromaRow.of_pitches([0, 0, 7, 7, -1], Fraction(2), Fraction(5, 2))
+    assert made.encode() == '{"rate":[2,1],"length":[5,2],"chroma":"0077-"}'
+    assert decode_melody(row()) == made
+    assert made.pitches == [0, 0, 7, 7, -1]
+    assert (made.seconds, made.frame_rate, made.note_count) == (Fraction(5, 2), 2, 2)
+    assert made.line() == MelodyLine.of_seconds([(0, 1, 60), (1, 2, 67)], Fraction(5, 2))
+    assert ChromaRow((1, 1), (1, 2), "B").line().notes == (MelodyNote(0, 1, 71),), "the last frame ends with the row"
+
+
+def test_either_form_is_known_by_what_it_holds() -> None:
+    assert isinstance(decode_melody(line()), MelodyLine)
+    assert isinstance(decode_melody(row().encode()), ChromaRow)
+    for text in (line(chroma="0"), row(notes=[[0, 1, 60]])):
+        with pytest.raises(RequestError) as caught:
+            decode_melody(text)
+        assert (caught.value.code, caught.value.field) == (ErrorCode.MALFORMED, "melody")
+
+
+@settings(deadline=None)
+@given(
+    st.fractions(min_value=Fraction(1, 3), max_value=MAX_FRAME_RATE, max_denominator=4096),
+    st.fractions(min_value=Fraction(1, 10), max_value=4, max_denominator=44_100),
+    st.data(),
+)
+def test_a_row_is_the_same_after_a_journey(rate: Fraction, length: Fraction, data: st.DataObject) -> None:
+    pitches = [data.draw(st.integers(-1, 11)) for _ in range(min(60, -(-length * rate // 1)))]
+    pitches = (pitches * int(1 + length * rate))[: -(-length * rate // 1)]
+    pitches[0] = 3
+    made = ChromaRow.of_pitches(pitches, rate, length)
+    assert decode_melody(made.encode()) == made
+    assert made.pitches == pitches
+    assert (made.frame_rate, made.seconds) == (rate, length)
+    assert made.line().seconds == length
+    assert made.note_count == len(made.line().notes)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (ErrorCode.MALFORMED, row(rate=2)),
+        (ErrorCode.MALFORMED, row(rate=[2.5, 1])),
+        (ErrorCode.MALFORMED, row(length=[5])),
+        (ErrorCode.MALFORMED, row(chroma=[0, 0])),
+        (ErrorCode.MALFORMED, row(chroma="0077c")),
+        (ErrorCode.MALFORMED, row(chroma="00 7-")),
+        (ErrorCode.MALFORMED, row(chroma="0077")),
+        (ErrorCode.MALFORMED, row(chroma="0077--")),
+        (ErrorCode.MALFORMED, row(name="la")),
+        (ErrorCode.EMPTY, row(chroma="-----")),
+        (ErrorCode.OUT_OF_RANGE, row(rate=[0, 1])),
+        (ErrorCode.OUT_OF_RANGE, row(rate=[2, 0])),
+        (ErrorCode.OUT_OF_RANGE, row(rate=[-2, -1])),
+        (ErrorCode.OUT_OF_RANGE, row(rate=[10**17, 1])),
+        (ErrorCode.OUT_OF_RANGE, row(rate=[MAX_FRAME_RATE + 1, 1])),
+        (ErrorCode.OUT_OF_RANGE, row(length=[1, 11], chroma="0")),
+        (ErrorCode.OUT_OF_RANGE, row(length=[5, 0])),
+        (ErrorCode.TOO_LONG, row(length=[MAX_SECONDS * 2 + 1, 2])),
+        (ErrorCode.TOO_LONG, row(rate=[1000, 1], length=[1200, 1], chroma="0" * (MAX_TEXT - 100))),
+        (ErrorCode.TOO_LARGE, row(chroma="0" * MAX_TEXT)),
+        (ErrorCode.MALFORMED, '{"chroma": '),
+    ],
+)
+def test_what_is_no_row_is_refused(code: ErrorCode, text: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        decode_melody(text)
+    assert (caught.value.code, caught.value.field) == (code, "melody"), caught.value.text
+    assert caught.value.allowed
+    assert len(caught.value.text) < 300
+
+
+@pytest.mark.parametrize("value", [3, None, b"\xff", "[" * 100_000, '{"chroma":' + "[" * 100_000])
+def test_what_is_no_melody_in_either_form_is_refused(value: str | bytes) -> None:
+    with pytest.raises(RequestError) as caught:
+        decode_melody(value)
+    assert caught.value.field == "melody"
+    assert caught.value.code in (ErrorCode.BAD_TYPE, ErrorCode.MALFORMED)
+
+
+def test_a_row_that_changes_all_the_time_is_too_long_for_notes() -> None:
+    made = ChromaRow.of_pitches([0, 7] * (MAX_NOTES // 2 + 1), Fraction(1000), Fraction(MAX_NOTES + 2, 1000))
+    with pytest.raises(RequestError, match="too_long"):
+        made.line()
 
 
 def test_a_wrong_line_cannot_be_made_at_all() -> None:

@@ -69,6 +69,7 @@ def test_the_addresses_are_those_of_the_process() -> None:
         for verb in (
             "generate",
             "continue",
+            "melody",
             "update",
             "cancel",
             "streams",
@@ -76,6 +77,8 @@ def test_the_addresses_are_those_of_the_process() -> None:
             "status",
             "version",
             "models",
+            "load",
+            "unload",
             "quit",
         )
     }

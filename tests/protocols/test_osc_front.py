@@ -217,7 +217,7 @@ def test_a_reply_that_does_not_fit_is_a_failure(setup: Setup) -> None:
     )
     setup.front.done(Asker(MAX, "/bridge/play", 1), reply)
     ((peer, message),) = setup.taken()
-    assert (peer, message.address, message.arguments[2]) == (MAX, "/fail", "too_large")
+    assert (peer, message.address, message.arguments[:3]) == (MAX, "/fail", ("/bridge/play", 1, "too_large"))
 
 
 # --- listeners -----------------------------------------------------------------------------------------------------

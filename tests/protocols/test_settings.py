@@ -174,6 +174,13 @@ def test_sections_are_those_of_the_settings() -> None:
     assert {name: type(getattr(Settings(), name)) for name in SECTIONS} == SECTIONS
 
 
+def test_templates_stand_beside_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAW_BRIDGE_SETTINGS", str(tmp_path / "mine.toml"))
+    assert FileSettings().templates_file == tmp_path / "templates.toml"
+    assert FileSettings(templates="~/words.toml").templates_file == Path.home() / "words.toml"
+    assert (FileSettings().soundfont_file, FileSettings(soundfont="/a.sf2").soundfont_file) == (None, Path("/a.sf2"))
+
+
 def test_folders_are_where_they_are_said_to_be(tmp_path: Path) -> None:
     files = FileSettings(takes="~/takes", allowed=["~/music", str(tmp_path)])
     assert files.takes_folder == Path.home() / "takes"

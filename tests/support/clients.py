@@ -20,6 +20,7 @@ class ZmqPeer:
     """A DEALER that sends what it is told, byte for byte, and sorts what comes back."""
 
     def __init__(self, port: int, *, hello: bool = True) -> None:
+        self.port = port
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.set(zmq.LINGER, 0)
@@ -64,7 +65,7 @@ class ZmqPeer:
         deadline = time.monotonic() + seconds
         while True:
             for event in self.events:
-                if event["type"] == kind and stream in (None, event["stream"]):
+                if event["type"] == kind and stream in (None, event.get("stream")):
                     self.events.remove(event)
                     return event
             assert self.receive(deadline - time.monotonic()), f"no {kind}; events {self.events[-3:]}"

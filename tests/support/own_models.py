@@ -34,13 +34,14 @@ def write_own_model(
     window_seconds: Fraction = Fraction(2),
     status: str = "preview",
     seed: int = 1,
+    sample_rate: int = 32_000,
 ) -> TrainableLM:
     """Write a model; what is returned has the same weights, which float16 can hold."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tokenizer = make_tokenizer(WORDS)
         lm = _make_lm(len(tokenizer), card, positions, seed)
-        codec = _make_codec(card)
+        codec = _make_codec(card, sample_rate)
     with tempfile.TemporaryDirectory() as work:
         parts = Path(work)
         export_lm(lm, tokenizer, parts / "lm", torch.float16)
@@ -96,9 +97,11 @@ def _make_lm(vocabulary: int, card: int, positions: int, seed: int) -> Trainable
     return lm.eval().requires_grad_(False)
 
 
-def _make_codec(card: int) -> SpectralNetwork:
+def _make_codec(card: int, sample_rate: int) -> SpectralNetwork:
     shape = {"encoder_dim": 16, "encoder_layers": 1, "decoder_dim": 16, "decoder_layers": 2, "codebook_dim": 8}
-    network = SpectralNetwork(SpectralConfig(**shape, codebook_size=card, num_codebooks=CODEBOOKS))
+    network = SpectralNetwork(
+        SpectralConfig(**shape, sample_rate=sample_rate, codebook_size=card, num_codebooks=CODEBOOKS)
+    )
     for book in network.codebooks:
         assert isinstance(book, Codebook)
         book.embed.normal_()

@@ -109,5 +109,6 @@ def bridge_settings(folder: Path, engine: Process, *more: str) -> list[str]:
         "log.format=console",
         f"files.takes={folder / 'takes'}",
         f"files.allowed={folder}",
+        f"files.templates={folder / 'templates.toml'}",
         *more,
     ]

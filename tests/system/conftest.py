@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.clients import OscPeer
+from tests.support.hosts import host_of
 from tests.support.processes import Process, bridge_settings, engine_settings, running
 
 
@@ -29,3 +31,9 @@ def bridge(studio: Path, engine: Process) -> Iterator[Process]:
     settings = bridge_settings(studio, engine, "files.max_region_s=20", "bridge.prebuffer_ms=400")
     with running("daw_bridge", settings, studio / "bridge.log") as process:
         yield process
+
+
+@pytest.fixture
+def host(bridge: Process) -> Iterator[OscPeer]:
+    with host_of(bridge) as peer:
+        yield peer

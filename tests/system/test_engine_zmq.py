@@ -100,7 +100,8 @@ def test_a_take_can_be_made_again_from_its_recipe(peer: ZmqPeer) -> None:
     recipe = peer.event("recipe", stream)
     assert recipe["changes"], "the update is part of the recipe"
     request = {name: value for name, value in recipe["request"].items() if name not in ("type", "seed")}
-    request |= {"codebooks": recipe["codebooks"], "sample_rate": 0}
+    assert recipe["seam_record"], "and so is what leads over to it"
+    request |= {"codebooks": recipe["codebooks"], "sample_rate": 0, "seam_record": recipe["seam_record"]}
     _, again = peer.stream(
         "continue",
         recipe["prompt_codes"],

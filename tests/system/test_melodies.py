@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from protocols.melody import MelodyLine
 from tests.support.clients import OscPeer, ZmqPeer
+from tests.support.hosts import host_of
 from tests.support.own_models import write_own_model
-from tests.support.processes import Process, bridge_settings, engine_settings, running, wait_until
+from tests.support.processes import Process, bridge_settings, engine_settings, running
 
 BEAT = Fraction(60, 97)
 TUNE = MelodyLine.of_seconds([(0, BEAT, 60), (BEAT, 2 * BEAT, 64), (Fraction(5, 2) * BEAT, 4 * BEAT, 67)], 4 * BEAT)
@@ -46,15 +47,8 @@ def own_bridge(folder: Path, own_engine: Process) -> Iterator[Process]:
 
 @pytest.fixture
 def host(own_bridge: Process) -> Iterator[OscPeer]:
-    with OscPeer(own_bridge.ports["osc_port"]) as peer:
-        wait_until(lambda: ready(peer))
+    with host_of(own_bridge) as peer:
         yield peer
-
-
-def ready(peer: OscPeer) -> bool:
-    peer.heard.clear()
-    peer.send("/status")
-    return "ready" in peer.wait("/status.reply")
 
 
 def write_clip(path: Path) -> Path:

@@ -438,7 +438,7 @@ def test_a_missing_renderer_is_named_with_the_line_that_installs_it(
     with pytest.raises(RequestError, match="to install it"):
         check_rendering()
     monkeypatch.setitem(sys.modules, "fluidsynth", object())
-    monkeypatch.setattr("engine.training.rendering.SOUNDFONTS", (tmp_path / "none.sf2",))
+    monkeypatch.setattr("audio_files.soundfonts.SOUNDFONTS", (tmp_path / "none.sf2",))
     with pytest.raises(RequestError, match="--soundfont FILE"):
         check_rendering()
     refused(ErrorCode.NOT_FOUND, "soundfont", lambda: check_rendering(tmp_path / "none.sf2"))

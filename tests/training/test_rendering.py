@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.training import rendering
+from audio_files.soundfonts import find_soundfont
 from engine.training.composer import Piece, compose
 from engine.training.rendering import (
     LEVEL_DBFS,
@@ -23,7 +23,6 @@ from engine.training.rendering import (
     SAMPLE_RATE,
     Rendered,
     Renderer,
-    find_soundfont,
     render_many,
     worker_pool,
 )
@@ -185,7 +184,7 @@ def test_a_missing_soundfont_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
         assert (caught.value.code, caught.value.field) == (ErrorCode.NOT_FOUND, "soundfont")
     with pytest.raises(RequestError, match=r"none\.sf2"):
         render_many([1], soundfont=tmp_path / "none.sf2")
-    monkeypatch.setattr(rendering, "SOUNDFONTS", (tmp_path / "one.sf2", tmp_path / "two.sf2"))
+    monkeypatch.setattr("audio_files.soundfonts.SOUNDFONTS", (tmp_path / "one.sf2", tmp_path / "two.sf2"))
     with pytest.raises(RequestError, match="fluid-soundfont-gm"):
         find_soundfont()
     (tmp_path / "two.sf2").touch()

@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from audio_files.soundfonts import find_soundfont
 from engine.training.composer import MAX_SEED, REVISION, compose
 from engine.training.data.folders import claim, sole_writer
 from engine.training.data.records import read_index, record_of
 from engine.training.data.shards import AUDIO, shard_index, to_pcm, write_shard
-from engine.training.rendering import SAMPLE_RATE, check_workers, find_soundfont, worker_pool, worker_renderer
+from engine.training.rendering import SAMPLE_RATE, check_workers, worker_pool, worker_renderer
 from protocols.errors import ErrorCode, RequestError
 
 TRAIN, HELD_OUT = "train", "held_out"
