@@ -25,7 +25,8 @@ from protocols.messages import (
 from protocols.wire import decode_answer, encode_request, error_of
 
 WAIT_S = 60.0
-_PUMP_S = 0.005
+_PUMP_S = 0.01
+"""How often a player tells what it has played, as the bridge does."""
 
 
 class EngineLine:
@@ -87,8 +88,8 @@ class PlayedStream:
     """
 
     def __init__(self, line: EngineLine, request: StreamRequest, prebuffer: float) -> None:
-        self.margins: list[float] = []
-        """Of each block in seconds: how long before its first sample was due it came; below 0 it was late."""
+        self.margins: list[tuple[float, int]] = []
+        """Of each block: how long before its first sample was due it came, in seconds (below 0: late), and its frames."""
         self.received = 0
         self._line = line
         self._prebuffer = prebuffer
@@ -101,12 +102,14 @@ class PlayedStream:
     def play(self, seconds: float) -> Iterator[Event]:
         """Play for so long; what happens meanwhile is handed out as it happens."""
         rate = self._line.welcome.sample_rate
-        ends = time.monotonic() + seconds
+        now = told = time.monotonic()
+        ends = now + seconds
         while (now := time.monotonic()) < ends:
-            if self._began is not None:
+            if self._began is not None and now >= told:
+                told = now + _PUMP_S
                 played = min(self.received, int((now - self._began) * rate))
                 self._line.send(Acknowledge(stream=self.number, position=played))
-            content = self._line.poll(_PUMP_S)
+            content = self._line.poll(_PUMP_S / 2)
             if isinstance(content, AudioHeader):
                 self._take(content, time.monotonic(), rate)
             elif isinstance(content, Event):
@@ -122,7 +125,8 @@ class PlayedStream:
 
     def _take(self, block: AudioHeader, now: float, rate: int) -> None:
         if self._began is not None:
-            self.margins.append(self._began + block.position / rate - now)
+            margin = self._began + block.position / rate - now
+            self.margins.append((margin, -(-block.frames // self._line.welcome.frame_samples)))
         self.received = block.position + block.frames
         if self._began is None and self.received >= self._prebuffer * rate:
             self._began = now

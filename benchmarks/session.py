@@ -40,9 +40,8 @@ from protocols.messages import Event, Finished, Reply, Request, Updated
 WORDS = ("warm strings", "distorted guitar")
 MORPH_BEATS = 8.0
 BEATS = 32
-"""Of the session."""
+"""Of the session; the morph begins after a quarter of them."""
 _REGION_RATE = 44_100
-_FIRST_BEATS = 8.0
 _PATIENCE_S = 60.0
 
 
@@ -76,13 +75,16 @@ class Session:
         self.said.append(f"/{request.root}/{request.__struct_config__.tag} {values}")
 
 
-def measure(model: str = "pocket", *, seed: int = 3, threads: int = 0, keep: Path | None = None) -> dict[str, Any]:
+def measure(
+    model: str = "pocket", *, seed: int = 3, threads: int = 0, beats: int = BEATS, keep: Path | None = None
+) -> dict[str, Any]:
     """Play the session and listen to it.
 
     Args:
         model: as the engine's setting.
         seed: of the song, whose melody is the clip.
         threads: CPU threads of the model; 0 for the engine's own choice.
+        beats: how long the session is.
         keep: a folder for region, clip and take; None keeps nothing.
 
     Raises:
@@ -109,10 +111,11 @@ def measure(model: str = "pocket", *, seed: int = 3, threads: int = 0, keep: Pat
                 name="session",
             )
             number, pending = session.open(asked, "prompt", "path", "notes", "bpm", "seed", "save", "name")
-            session.wait(_FIRST_BEATS * beat)
+            first = beats / 4
+            session.wait(first * beat)
             update = BridgeUpdate(stream=number, prompt=WORDS[1], morph=MORPH_BEATS)
             session.call(update, "stream", "prompt", "morph")
-            session.wait((BEATS - _FIRST_BEATS) * beat)
+            session.wait((beats - first) * beat)
             session.call(BridgeCancel(stream=number), "stream")
             finished = running.client.poll(pending, _PATIENCE_S, on_event=session.events.append)
         assert isinstance(finished, Finished)

@@ -24,6 +24,9 @@ _FRAMES_PER_GROWTH = 8
 """Frames decoded at once: one at first, for the first sound, then one more after every eight, which costs less per frame. It
 grows more slowly than the lead of a stream that is made in time, so that waiting for a chunk never empties the player."""
 
+_CHUNKS_IN_LEAD = 12
+"""A stream is made up to a chunk beyond its lead, and what is made no change can reach: with half a second of lead, two frames."""
+
 
 @dataclass(frozen=True)
 class AudioBlock:
@@ -164,7 +167,8 @@ class EngineStream:
 
     @property
     def _chunk_frames(self) -> int:
-        return min(1 + self.frames // _FRAMES_PER_GROWTH, _LARGEST_CHUNK)
+        within_lead = max(1, self.lead_samples // (self.frame_samples * _CHUNKS_IN_LEAD))
+        return min(1 + self.frames // _FRAMES_PER_GROWTH, _LARGEST_CHUNK, within_lead)
 
     def _apply_changes(self) -> list[Change]:
         """Between two frames: what was asked for, and another step of what turns bit by bit."""

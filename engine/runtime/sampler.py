@@ -164,10 +164,8 @@ class FrameSampler:
         completed = self._pattern.frames(self._sequence, frame, frame + 1)
         self._frames_done += 1
         if frame + 1 == self._frames and not self.done:
-            shared, offset = (
-                self._pattern.frames(self._sequence, self._stride, self._frames),
-                self._offset + self._stride,
-            )
+            shared = self._pattern.frames(self._sequence, self._stride, self._frames)
+            offset = self._offset + self._stride
             if self._ahead is not None and self._ahead.is_open:
                 self._session = self._ahead.exchange(self._session)
             else:

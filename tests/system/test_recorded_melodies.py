@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from protocols.melody import ChromaRow, MelodyLine, decode_melody
 from tests.support.clients import OscPeer, ZmqPeer
+from tests.support.hosts import host_of
 from tests.support.own_models import write_own_model
-from tests.support.processes import Process, bridge_settings, engine_settings, running, wait_until
+from tests.support.processes import Process, bridge_settings, engine_settings, running
 from tests.support.tiny_checkpoints import write_tiny_checkpoint
 
 RATE = 44_100
@@ -62,15 +63,8 @@ def bridge(folder: Path, engine: Process) -> Iterator[Process]:
 
 @pytest.fixture
 def host(bridge: Process) -> Iterator[OscPeer]:
-    with OscPeer(bridge.ports["osc_port"]) as peer:
-        wait_until(lambda: ready(peer))
+    with host_of(bridge) as peer:
         yield peer
-
-
-def ready(peer: OscPeer) -> bool:
-    peer.heard.clear()
-    peer.send("/status")
-    return "ready" in peer.wait("/status.reply")
 
 
 def sidecar(answer: list[Any]) -> dict[str, Any]:
