@@ -85,6 +85,7 @@ def rig(
             "bridge.osc_port=0",
             f"bridge.output={'JACK' if jack else '' if output == 'card' else 'none'}",
             f"files.takes={folder / 'takes'}",
+            f"files.journal={folder / 'journal'}",
             "log.level=error",
             *flags,
         ]

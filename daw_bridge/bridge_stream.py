@@ -16,8 +16,21 @@ from audio_files.recorder import TakeRecorder, record_take
 from audio_files.takes import Take
 from daw_bridge.asking import Prepared
 from daw_bridge.audio.feeder import Feeder
+from daw_bridge.clock.desk import ClockDesk
+from daw_bridge.clock.starts import Start
+from daw_bridge.clock.timeline import Position
 from daw_bridge.wording import Facts, Wording
-from protocols.bridge_messages import PlayAgain, Playback, PlayOpen, Progressed, Queued, Saved, Sounding
+from protocols.bridge_messages import (
+    Late,
+    PlayAgain,
+    Playback,
+    PlayOpen,
+    Progressed,
+    Queued,
+    Saved,
+    Scheduled,
+    Sounding,
+)
 from protocols.errors import ErrorCode, RequestError, shorten
 from protocols.messages import (
     AudioHeader,
@@ -43,8 +56,12 @@ _PROGRESS_S = 0.25
 class StreamHost(Protocol):
     """What a stream needs of the bridge."""
 
-    def open_feeder(self, welcome: Welcome, lead_seconds: float, level_db: float, seconds: float) -> Feeder:
-        """A way to the sound card for a stream of ``seconds`` (0 without an end)."""
+    clock: ClockDesk
+
+    def open_feeder(
+        self, welcome: Welcome, lead_seconds: float, level_db: float, seconds: float, scheduled: bool
+    ) -> Feeder:
+        """A way to the sound card for a stream of ``seconds`` (0 without an end) that begins at once or when it is told."""
 
     def acknowledge(self, stream: int, position: int) -> None:
         """Let the engine run on."""
@@ -114,6 +131,7 @@ class BridgeStream:
         self._path: str | None = None
         self._told = 0.0
         self._answered = False
+        self._start: Start | None = None
         if request.save:
             self._recorder = record_take(
                 takes,
@@ -126,7 +144,7 @@ class BridgeStream:
         if request.sound:
             lead = request.latency if isinstance(request, PlayOpen) else message.lead
             seconds = 0.0 if isinstance(message, Open) else float(getattr(message, "duration", 0.0))
-            self._feeder = host.open_feeder(welcome, lead, request.level, seconds)
+            self._feeder = host.open_feeder(welcome, lead, request.level, seconds, request.at != "now")
 
     @property
     def first_sound_ms(self) -> float:
@@ -158,6 +176,26 @@ class BridgeStream:
         self._host.publish(
             Queued(request=request_id, stream=reply.stream, seed=reply.seed, words=shorten(self.words, 200)), self.asker
         )
+
+        if self._feeder is not None and self.request.at != "now" and not self.cancelled:
+            self._host.clock.starts.add(self, self.request.at)
+
+    @property
+    def voice(self) -> Feeder | None:
+        """Its way to the sound card."""
+        return self._feeder
+
+    def scheduled(self, start: Start) -> None:
+        """It will sound there."""
+        self._start = start
+        bar, beat = start.position.bar, start.position.beat
+        self._host.publish(
+            Scheduled(stream=self.number, bar=bar, beat=beat, sample=start.frame, seconds=start.seconds), self.asker
+        )
+
+    def late(self, missed: Position) -> None:
+        """It will not be ready at a beat that it was given."""
+        self._host.publish(Late(stream=self.number, bar=missed.bar, beat=missed.beat), self.asker)
 
     def refused(self, error: RequestError) -> None:
         """The engine did not take the request."""
@@ -322,6 +360,9 @@ class BridgeStream:
         made: dict[str, object] = {"seed": self._seed, "model": self._welcome.model, "reason": ended.reason}
         if self._recipe is not None:
             made = sidecar_of(self._recipe, ended)
+        if self._start is not None:
+            position = self._start.position
+            made["began"] = {"bar": position.bar, "beat": position.beat, "sample": self._start.frame}
         return {**made, "host_request": asked, "words": self.words}
 
     def _outcome(self, ended: Ended) -> Finished | RequestError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Literal
@@ -208,6 +208,10 @@ class MidiClip:
             drum_share=sum(note.channel == DRUM_CHANNEL for note in notes) / len(notes),
             channel_messages=tuple(sorted(channel_messages, key=lambda message: message[0])),
         )
+
+    def lasting(self, beats: Fraction) -> MidiClip:
+        """The clip with another length than its whole bars."""
+        return replace(self, length_beats=beats, length_seconds=self.tempo_map.seconds_at(beats * self.ticks_per_beat))
 
     @property
     def mean_bpm(self) -> Fraction:

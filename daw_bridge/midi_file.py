@@ -7,7 +7,7 @@ import os
 import re
 import struct
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -56,6 +56,26 @@ def read_midi_clip(
     location = locate_file(path, allowed_folders)
     refuse = _Refusal(location.name)
     ticks_per_beat, tracks = _parse(_read_bounded(location, refuse), refuse)
+    return _clip(location.name, ticks_per_beat, tracks, refuse, max_notes, max_seconds)
+
+
+def clip_of_tracks(name: str, ticks_per_beat: int, tracks: Iterable[mido.MidiTrack]) -> MidiClip:
+    """Tracks as they stand in a file, as one clip.
+
+    Raises:
+        RequestError: as `read_midi_clip`.
+    """
+    return _clip(name, ticks_per_beat, tracks, _Refusal(name), MAX_NOTES, MAX_CLIP_SECONDS)
+
+
+def _clip(
+    name: str,
+    ticks_per_beat: int,
+    tracks: Iterable[mido.MidiTrack],
+    refuse: _Refusal,
+    max_notes: int,
+    max_seconds: float,
+) -> MidiClip:
     events = _Events(refuse, max_notes)
     for track in tracks:
         events.add(track)
@@ -69,7 +89,7 @@ def read_midi_clip(
         raise refuse(ErrorCode.TOO_LONG, f"over {max_seconds:g} s", f"a clip of at most {max_seconds:g} s")
     signatures = _time_signatures(events.signatures, content)
     return MidiClip.of_notes(
-        location.name,
+        name,
         tuple(_timed_notes(events.spans, tempo_map)),
         tempo_map,
         controls=events.controls,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -206,5 +205,4 @@ def _clip_of(begun: BeginNotes, notes: dict[int, _Values]) -> MidiClip:
     )
     if not begun.length:
         return clip
-    beats = Fraction(round(begun.length * _TICKS_PER_BEAT), _TICKS_PER_BEAT)
-    return dataclasses.replace(clip, length_beats=beats, length_seconds=tempo_map.seconds_at(beats * _TICKS_PER_BEAT))
+    return clip.lasting(Fraction(round(begun.length * _TICKS_PER_BEAT), _TICKS_PER_BEAT))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from daw_bridge.audio.devices import Device
 from daw_bridge.audio.player import PlayerStatus
-from protocols.bridge_messages import BridgeReport, DeviceInfo, DeviceList
+from protocols.bridge_messages import BridgeReport, ClockState, DeviceInfo, DeviceList
 from protocols.messages import Welcome
 
 
@@ -20,6 +20,7 @@ def bridge_report(
     requests: int,
     errors: int,
     uptime: float,
+    clock: ClockState,
 ) -> BridgeReport:
     """The bridge at a glance; ``welcome`` is None while there is no engine."""
     return BridgeReport(
@@ -40,6 +41,10 @@ def bridge_report(
         requests=requests,
         errors=errors,
         uptime=uptime,
+        clock=clock.source,
+        clock_playing=clock.playing,
+        clock_bpm=clock.bpm,
+        clock_position=clock.position,
     )
 
 

@@ -50,6 +50,7 @@ class BridgeProcess:
             current=lambda: self._service.defaults,
         )
         self._service.front = self._front
+        self._front.overhear = self._service.clock.overhear
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._engine = EngineClient(self._loop, self._context, bridge.engine, "bridge", self._service)
         self._service.engine = self._engine

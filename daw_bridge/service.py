@@ -13,34 +13,31 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
-from daw_bridge.asking import Prepared, prepare, read_clip, takes_a_while
+from daw_bridge.asking import Prepared, prepare, takes_a_while
 from daw_bridge.audio.devices import scan_devices
 from daw_bridge.audio.feeder import Feeder
 from daw_bridge.audio.player import Player, PlayerEvent
 from daw_bridge.bridge_stream import BridgeStream, linear_gain
 from daw_bridge.changing import changes_of
+from daw_bridge.clock.desk import ClockDesk
 from daw_bridge.engine_client import EngineClient
 from daw_bridge.followed_clip import FollowedClip
-from daw_bridge.heard_recordings import HeardRecordings
-from daw_bridge.note_lists import NoteLists
+from daw_bridge.notes_desk import NotesDesk
 from daw_bridge.overview import bridge_report, device_list
 from daw_bridge.pace import Pace
 from daw_bridge.template_desk import TemplateDesk
 from daw_bridge.wording import Template
 from protocols import PROTOCOL_VERSION
 from protocols.bridge_messages import (
-    AddNotes,
-    AudioNotes,
-    BeginNotes,
     BridgeUpdate,
     CardState,
+    ClockRequest,
     Devices,
     EngineState,
-    FileNotes,
     Following,
-    ForgetNotes,
     ForgetTemplate,
     KeepTemplate,
+    NotesRequest,
     Play,
     PlayAgain,
     Playback,
@@ -128,9 +125,9 @@ class BridgeService:
         self._underruns = 0
         self._engine_state = "connecting"
         self._pace = Pace()
-        self._notes = NoteLists()
-        self._recordings = HeardRecordings(settings.files, self._notes, self._read, self._done, self._fail)
-        self._templates = TemplateDesk(settings.files.templates_file, call_soon, self._fail)
+        self._notes = NotesDesk(settings, self)
+        self.clock = ClockDesk(player.reading, self.publish)
+        self._templates = TemplateDesk(settings.files.templates_file, call_soon, self.fail)
 
     @property
     def defaults(self) -> dict[str, object]:
@@ -142,9 +139,11 @@ class BridgeService:
     def handle(self, request: Request, asker: Asker) -> Reply | None:
         """Carry a request out; one that opens a stream is answered when it is over."""
         received = time.monotonic()
+        if isinstance(request, NotesRequest):
+            return self._notes.handle(request, asker)
         match request:
             case Play() | PlayContinue() | PlayMidi() | PlayOpen() | PlayAgain():
-                self._play(request, asker, received)
+                self._play(self.clock.in_time(request), asker, received)
                 return None
             case BridgeUpdate():
                 name = request.template or ""
@@ -159,35 +158,21 @@ class BridgeService:
             case Stop():
                 for stream in self._all():
                     self._cancel(stream)
+            case ClockRequest():
+                return self.clock.handle(request)
             case SetLevel(stream=0, level=level):
                 self._player.gain = linear_gain(level)
             case SetLevel(stream=number, level=level):
                 self._stream(number).set_level(linear_gain(level))
-            case BeginNotes():
-                return self._notes.begin(asker.peer, request)
-            case AddNotes():
-                return self._notes.add(asker.peer, request)
-            case FileNotes(name=name):
-                self._read(
-                    lambda: read_clip(request, self._settings.files),
-                    asker,
-                    lambda clip: self._done(asker, self._notes.keep(asker.peer, name, clip)),
-                )
-                return None
-            case AudioNotes():
-                self._recordings.hear(request, asker, self._ready_engine())
-                return None
-            case ForgetNotes(name=name):
-                self._notes.forget(asker.peer, name)
             case Templates():
-                listed = lambda rows: self._done(asker, TemplateList(items=rows))  # noqa: E731
+                listed = lambda rows: self.done(asker, TemplateList(items=rows))  # noqa: E731
                 self._templates.ask(lambda file: file.rows(), asker, listed)
                 return None
             case KeepTemplate(name=name, text=text):
-                self._templates.ask(lambda file: file.keep(name, text), asker, lambda _: self._done(asker, Done()))
+                self._templates.ask(lambda file: file.keep(name, text), asker, lambda _: self.done(asker, Done()))
                 return None
             case ForgetTemplate(name=name):
-                self._templates.ask(lambda file: file.forget(name), asker, lambda _: self._done(asker, Done()))
+                self._templates.ask(lambda file: file.forget(name), asker, lambda _: self.done(asker, Done()))
                 return None
             case SetDefaults():
                 changes = {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}
@@ -196,10 +181,10 @@ class BridgeService:
                 return StreamList(items=[stream.info() for stream in self._streams.values()])
             case Devices():
                 listing = lambda found: device_list(found, self._player.status().name)  # noqa: E731
-                self._in_background(scan_devices, asker, listing)
+                self.in_background(scan_devices, asker, listing)
                 return None
             case SetDevice(name=name):
-                self._in_background(lambda: self._player.set_device(name or None), asker, lambda _: Done())
+                self.in_background(lambda: self._player.set_device(name or None), asker, lambda _: Done())
                 return None
             case Models() | Load() | Unload():
                 self._forward([request], asker)
@@ -228,10 +213,12 @@ class BridgeService:
             requests=front.received if front is not None else 0,
             errors=front.refused if front is not None else 0,
             uptime=round(time.monotonic() - self._began, 1),
+            clock=self.clock.state(),
         )
 
     def close(self) -> None:
         """End every stream: sound fades out, takes are closed with what they have."""
+        self._notes.close()
         for stream in self._all():
             self._cancel(stream)
             stream.engine_lost()
@@ -244,14 +231,16 @@ class BridgeService:
         return not self._streams and not self._opening
 
     def pump(self) -> None:
-        """Called every few milliseconds: let every stream move on."""
+        """Called every few milliseconds: let every stream and every recording move on."""
+        self.clock.pump()
         for stream in self._all():
             stream.pump()
+        self._notes.pump()
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
     def _play(self, request: Playback | PlayAgain, asker: Asker, received: float) -> None:
-        welcome = self._ready_engine().welcome
+        welcome = self.ready_engine().welcome
         assert welcome is not None
         if not welcome.model:
             raise no_model()
@@ -265,7 +254,7 @@ class BridgeService:
 
         def worded(template: Template | None) -> None:
             if takes_a_while(request, welcome, notes):
-                self._read(lambda: prepare(request, welcome, self._settings.files, notes, template), asker, go)
+                self.read(lambda: prepare(request, welcome, self._settings.files, notes, template), asker, go)
             else:
                 go(prepare(request, welcome, self._settings.files, notes, template))
 
@@ -273,9 +262,9 @@ class BridgeService:
 
     def _named_notes(self, request: Request, asker: Asker) -> FollowedClip | None:
         name = request.notes if isinstance(request, Following | BridgeUpdate) else ""
-        return self._notes.clip(asker.peer, name) if name else None
+        return self._notes.clip(asker.peer, name or "")
 
-    def _read(self, work: Callable[[], T], asker: Asker, go: Callable[[T], None]) -> None:
+    def read(self, work: Callable[[], T], asker: Asker, go: Callable[[T], None]) -> None:
         """Read a file on the readers' pool and go on with what came of it."""
         if self._reading >= _MAX_READING:
             raise RequestError(ErrorCode.BUSY, "path", self._reading, f"at most {_MAX_READING} files being read")
@@ -289,21 +278,21 @@ class BridgeService:
         if error is None:
             self._guard(asker, lambda: go(done.result()))
         elif isinstance(error, RequestError):
-            self._fail(asker, error)
+            self.fail(asker, error)
         else:
-            self._fail(asker, RequestError(ErrorCode.INTERNAL, "path", f"{type(error).__name__}: {error}"))
+            self.fail(asker, RequestError(ErrorCode.INTERNAL, "path", f"{type(error).__name__}: {error}"))
 
     def _guard(self, asker: Asker, work: Callable[[], None]) -> None:
         """Go on with a request whose sender waits for an answer."""
         try:
             work()
         except RequestError as error:
-            self._fail(asker, error)
+            self.fail(asker, error)
 
     def _open(
         self, request: Playback | PlayAgain, prepared: Prepared, asker: Asker, welcome: Welcome, received: float
     ) -> None:
-        engine = self._ready_engine()
+        engine = self.ready_engine()
         # What was read and worked out is for this one model; should the engine have another by then, it refuses.
         message = msgspec.structs.replace(prepared.message, fingerprint=welcome.fingerprint)
         takes = self._settings.files.takes_folder
@@ -328,10 +317,12 @@ class BridgeService:
         except RequestError as error:
             answered(error)
 
-    # --- what streams ask of the bridge (StreamHost) ------------------------------------------------------------------
+    # --- what streams and notes ask of the bridge (StreamHost, NotesHost) -------------------------------------------------
 
-    def open_feeder(self, welcome: Welcome, lead_seconds: float, level_db: float, seconds: float) -> Feeder:
-        """A way to the sound card for a stream of ``seconds`` (0 without an end)."""
+    def open_feeder(
+        self, welcome: Welcome, lead_seconds: float, level_db: float, seconds: float, scheduled: bool
+    ) -> Feeder:
+        """A way to the sound card for a stream of ``seconds`` (0 without an end) that begins at once or when it is told."""
         bridge = self._settings.bridge
         prebuffer = max(bridge.prebuffer_ms / 1000, self._pace.prebuffer(seconds))
         return self._player.open_voice(
@@ -341,6 +332,7 @@ class BridgeService:
             prebuffer_seconds=min(prebuffer, 0.9 * lead_seconds if seconds else lead_seconds / 2),
             gain=linear_gain(level_db),
             fade_seconds=bridge.fade_ms / 1000,
+            scheduled=scheduled,
         )
 
     def acknowledge(self, stream: int, position: int) -> None:
@@ -364,9 +356,18 @@ class BridgeService:
         self._underruns += stream.underruns
         self._last_first_sound_ms = stream.first_sound_ms or self._last_first_sound_ms
         if isinstance(answer, RequestError):
-            self._fail(stream.asker, answer)
+            self.fail(stream.asker, answer)
         else:
-            self._done(stream.asker, answer)
+            self.done(stream.asker, answer)
+
+    def tempo(self, stream: int | None) -> float:
+        """The tempo of a stream, or with 0 of the first one, as far as fields told it; else the clock's."""
+        chosen = self._chosen(stream) if stream is not None else []
+        return next((one.wording.facts.bpm for one in chosen), 0.0) or self.clock.state().bpm
+
+    def update(self, request: BridgeUpdate, asker: Asker) -> None:
+        """Change streams."""
+        self.handle(request, asker)
 
     # --- what the engine says (EngineListener) ------------------------------------------------------------------------
 
@@ -411,7 +412,8 @@ class BridgeService:
 
     # --- helpers --------------------------------------------------------------------------------------------------------
 
-    def _ready_engine(self) -> EngineClient:
+    def ready_engine(self) -> EngineClient:
+        """The engine; ENGINE_LOST while there is none."""
         if self.engine is None or not self.engine.ready:
             endpoint = self._settings.bridge.engine
             raise RequestError(ErrorCode.ENGINE_LOST, "engine", endpoint, "a running engine; it is being looked for")
@@ -441,23 +443,23 @@ class BridgeService:
             error = next((reply for reply in replies if isinstance(reply, RequestError)), None)
             if error is not None:
                 refused()
-                self._fail(asker, error)
+                self.fail(asker, error)
             elif not isinstance(reply, RequestError):
-                self._done(asker, reply)
+                self.done(asker, reply)
 
         for request in requests:
-            self._ready_engine().request(request, answered)
+            self.ready_engine().request(request, answered)
 
-    def _in_background(self, work: Callable[[], Any], asker: Asker, reply: Callable[[Any], Reply]) -> None:
+    def in_background(self, work: Callable[[], Any], asker: Asker, reply: Callable[[Any], Reply]) -> None:
         """Do something slow on the readers' pool and answer with what ``reply`` makes of it."""
 
         def done(error: BaseException | None, result: Any) -> None:
             if isinstance(error, RequestError):
-                self._fail(asker, error)
+                self.fail(asker, error)
             elif error is not None:
-                self._fail(asker, RequestError(ErrorCode.INTERNAL, "request", f"{type(error).__name__}: {error}"))
+                self.fail(asker, RequestError(ErrorCode.INTERNAL, "request", f"{type(error).__name__}: {error}"))
             else:
-                self._done(asker, reply(result))
+                self.done(asker, reply(result))
 
         future = self._readers.submit(work)
         future.add_done_callback(
@@ -466,11 +468,13 @@ class BridgeService:
             )
         )
 
-    def _done(self, asker: Asker, reply: Reply) -> None:
+    def done(self, asker: Asker, reply: Reply) -> None:
+        """Answer a client."""
         if self.front is not None:
             self.front.done(asker, reply)
 
-    def _fail(self, asker: Asker, error: RequestError) -> None:
+    def fail(self, asker: Asker, error: RequestError) -> None:
+        """Refuse a client's request."""
         if self.front is not None:
             self.front.fail(asker, error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from fractions import Fraction
 from operator import itemgetter
 
 import numpy as np
@@ -22,7 +23,7 @@ from engine.seam import Seam
 from protocols.errors import ErrorCode, RequestError
 from protocols.fields import INT32_MAX, build, shortened
 from protocols.melody import decode_melody
-from protocols.messages import Continue, MelodyRead, Open, ReadMelody, RegionRequest, StreamRequest, Update
+from protocols.messages import Continue, MelodyRead, ReadMelody, RegionRequest, StreamRequest, Update
 from protocols.settings import Settings
 from protocols.units import seconds_to_frames
 
@@ -36,6 +37,16 @@ class Admission:
         self._bundle = bundle
         self._files = settings.files
 
+    @property
+    def frame_rate(self) -> Fraction:
+        """Of the model's codec."""
+        return self._bundle.frame_rate
+
+    @property
+    def device(self) -> str:
+        """Where the model computes."""
+        return str(self._bundle.device)
+
     def plan(self, request: StreamRequest, payload: bytes) -> StreamPlan:
         """Read and check everything that can be checked without the model (any thread).
 
@@ -47,6 +58,10 @@ class Admission:
             raise RequestError(
                 ErrorCode.UNSUPPORTED, "fingerprint", request.fingerprint[:12], f"the model that runs: {here}"
             )
+        duration = getattr(request, "duration", None)
+        if duration is not None and request.from_frame >= seconds_to_frames(duration, self._bundle.frame_rate):
+            most = seconds_to_frames(duration, self._bundle.frame_rate) - 1
+            raise RequestError(ErrorCode.OUT_OF_RANGE, "frame", request.from_frame, f"up to {most}: there it ends")
         audio, codes, note = self._prompt(request, payload) if isinstance(request, RegionRequest) else (None, None, "")
         if isinstance(request, Continue) and audio is None and codes is None:
             raise RequestError(ErrorCode.MISSING, "path", None, "an audio file, or samples sent along")
@@ -54,7 +69,7 @@ class Admission:
             request=request,
             seed=request.seed if request.seed >= 0 else _any_seed(),
             stride=self._stride(request.stride),
-            duration=None if isinstance(request, Open) else getattr(request, "duration", None),
+            duration=duration,
             audio=audio,
             codes=codes,
             melody=decode_melody(request.melody) if request.melody else None,

@@ -61,6 +61,7 @@ class Entry:
         model: that it began with, and keeps.
         directions: what it plays.
         asked: directions that are on their way to it, in order.
+        journal: its name there; empty where none is kept.
         melody_characters: length of the melodies that it was asked to change to, which are all kept.
     """
 
@@ -79,10 +80,16 @@ class Entry:
     samples: int = 0
     prepared: bool = False
     ending: EndReason | None = None
+    journal: str = ""
     melody_characters: int = 0
     early_changes: list[Change] = field(default_factory=list)
     changes: list[dict[str, str | int | float | None]] = field(default_factory=list)
     listeners: dict[Client, Listener] = field(default_factory=dict)
+
+    @property
+    def first_frame(self) -> int:
+        """Of the stream, with which its sound begins."""
+        return self.request.from_frame
 
     @property
     def seconds(self) -> float:

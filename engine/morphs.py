@@ -79,6 +79,29 @@ class Morphs:
             if frames:
                 self._numbers[name] = Glide(frame, frames, getattr(settings, name), value)
 
+    def turned(self, frame: int, hearing: Hearing, settings: SamplingSettings) -> tuple[Hearing, SamplingSettings]:
+        """What is heard in this frame, and how its tokens are drawn: as before, or a step further."""
+        return self.hearing(frame, hearing), self.settings(frame, settings)
+
+    def changed(
+        self, change: Change, frame: int, next_frame: int, hearing: Hearing, settings: SamplingSettings
+    ) -> tuple[Hearing, SamplingSettings]:
+        """The same once a change reaches the stream at this frame; its seed is the sampler's affair.
+
+        Args:
+            change: with its words encoded.
+            frame: of new material.
+            next_frame: the first of the stream of which nothing is sampled yet.
+            hearing: up to now.
+            settings: up to now.
+        """
+        after = hearing
+        if change.directions is not None or change.melody is not None:
+            after = hearing.changed(change, next_frame)
+        then = dataclasses.replace(settings, **change.sampling) if change.sampling else settings
+        self.begin(change, frame, hearing, settings, after.score.latest)
+        return after, then
+
     def hearing(self, frame: int, hearing: Hearing) -> Hearing:
         """What is heard in this frame: as it was, or a step further."""
         glide = self._words

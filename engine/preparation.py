@@ -23,6 +23,7 @@ from engine.conditioning.melody_line import ChromaLine, LoopedLine
 from engine.conditioning.score import ChangingScore
 from engine.conditioning.words import Directions
 from engine.hearing import Hearing
+from engine.journal.replay import Recording, Windows, begin, change_until
 from engine.runtime.lm import Condition
 from engine.runtime.sampler import FrameSampler
 from engine.runtime.sampling import SamplingSettings
@@ -53,6 +54,7 @@ class StreamPlan:
         script: changes to come, with the frame of each.
         note: what became of the prompt's sound on the way here, in words.
         stride: by how many frames the window moves when the stream is longer; None for the model's own.
+        recording: what was made of it before, as its journal has it.
     """
 
     request: StreamRequest
@@ -65,6 +67,7 @@ class StreamPlan:
     script: tuple[Change, ...] = ()
     note: str = ""
     stride: int | None = None
+    recording: Recording | None = None
 
     @property
     def directions(self) -> Directions:
@@ -97,12 +100,13 @@ def bytes_of(condition: Condition) -> int:
 
 @dataclass(frozen=True)
 class PreparedStream:
-    """A stream that can run, and what its sidecar needs."""
+    """A stream that can run, and what its sidecar needs; of one that goes on, the changes that lie behind it."""
 
     stream: EngineStream
     prompt_codes: bytes
     note: str
     seam_record: str = ""
+    passed: tuple[Change, ...] = ()
 
 
 class Preparation:
@@ -147,38 +151,59 @@ class Preparation:
         new_frames = None if plan.duration is None else seconds_to_frames(plan.duration, bundle.frame_rate)
         hearing = self._hearing(plan, prompt_frames)
         notes = [plan.note, note, self._about_melody(plan)]
+        settings = SamplingSettings(request.temperature, request.top_k, request.top_p, request.guidance)
+        changes = [self.condition(change) for change in plan.script]
+        windows = Windows(bundle.window_frames, self._stride(plan), max(bundle.delays), prompt_frames)
+        begun, known, passed = prompt_frames, 0, []
+        past = None
+        if plan.recording is not None:
+            beginning = begin(plan.recording, request.from_frame, prompt, windows)
+            begun, past, known = beginning.frames, beginning.past, request.from_frame
+            passed = [change for change in changes if change.frame < begun - prompt_frames]
+        hearing, settings, morphs = change_until(begun - prompt_frames, passed, windows, hearing, settings)
+        before = prompt if past is None else past.codes[0, :, :begun]
         sampler = FrameSampler(
             bundle.lm,
             [hearing.condition],
-            SamplingSettings(request.temperature, request.top_k, request.top_p, request.guidance),
+            settings,
             total_frames=None if new_frames is None else prompt_frames + new_frames,
-            prompt=None if prompt is None else prompt[None],
+            prompt=None if before is None else before[None],
             window_frames=bundle.window_frames,
-            stride_frames=self._stride(plan),
+            stride_frames=windows.stride,
             seed=plan.seed,
+            past=past,
         )
-        decoder = self._bundle.codec.stream()
+        total = None if plan.duration is None else seconds_to_samples(plan.duration, bundle.sample_rate)
         stream = EngineStream(
             id=number,
             sampler=sampler,
             hearing=hearing,
-            decoder=decoder,
+            decoder=bundle.codec.stream(),
             sample_rate=bundle.sample_rate,
             frame_samples=bundle.hop_length,
-            total_samples=None if plan.duration is None else seconds_to_samples(plan.duration, bundle.sample_rate),
+            total_samples=None if total is None else total - request.from_frame * bundle.hop_length,
             lead_samples=seconds_to_samples(request.lead, bundle.sample_rate),
-            changes=[self.condition(change) for change in plan.script],
+            changes=changes[len(passed) :],
+            morphs=morphs,
             prompt_frames=prompt_frames,
+            first_frame=request.from_frame,
+            known_frames=known,
         )
+        if past is not None:
+            stream.recall(past.codes[0, :, prompt_frames:begun])
         codes = b""
+        context = prompt[:, -DECODE_CONTEXT_FRAMES:] if prompt is not None else torch.empty(0, 0)
+        stream.decode_with(bundle.codec.stream(frame=context.shape[-1] + stream.decoded_from))
         if prompt is not None:
-            context = prompt[:, -DECODE_CONTEXT_FRAMES:]
+            decoder = bundle.codec.stream()
             coded = decoder.decode(context)
-            stream.skip_samples = context.shape[-1] * bundle.hop_length - coded.shape[-1]
-            stream.seam = self._seam(plan, coded, stream.skip_samples)
+            held = context.shape[-1] * bundle.hop_length - coded.shape[-1]
+            stream.seam = self._seam(plan, coded, held)
+            if not stream.decoded_from:
+                stream.decode_with(decoder, held)
             codes = prompt.cpu().numpy().astype("<u2").tobytes()
         record = "" if stream.seam is None else stream.seam.encode()
-        return PreparedStream(stream, codes, "; ".join(filter(None, notes)), record)
+        return PreparedStream(stream, codes, "; ".join(filter(None, notes)), record, tuple(passed))
 
     @torch.inference_mode()
     def condition(self, change: Change) -> Change:

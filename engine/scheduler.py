@@ -205,7 +205,7 @@ class Scheduler:
         return min(ready, key=lambda stream: stream.ahead, default=None)
 
     def _advance(self, stream: EngineStream) -> None:
-        frames_before = stream.sampler.frames_done
+        frames_before, catching_up = stream.sampler.frames_done, stream.catching_up
         began = time.perf_counter()
         try:
             events = stream.advance()
@@ -213,7 +213,8 @@ class Scheduler:
             log.exception("stream failed", stream=stream.id)
             self._end(stream.id, "failed", f"{type(error).__name__}: {error}"[:200])
             return
-        self._count(stream, stream.sampler.frames_done - frames_before, time.perf_counter() - began)
+        made = 0 if catching_up else stream.sampler.frames_done - frames_before
+        self._count(stream, made, time.perf_counter() - began)
         for event in events:
             self._emit(event)
             if isinstance(event, StreamEnded):

@@ -11,7 +11,6 @@ import os
 import secrets
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import psutil
 import structlog
@@ -20,18 +19,12 @@ from msgspec.structs import asdict
 
 from engine.changes import Change
 from engine.entries import Client, Entry, Listener, list_models, recipe
+from engine.journal.desk import JournalDesk
 from engine.memory import MB, gpu_memory
 from engine.models import LoadedModel, LoadedModels
 from engine.preparation import PreparedStream, StreamPlan
 from engine.scheduler import Alter, End, Pass, Scheduler, Start, Take
-from engine.stream import (
-    AudioBlock,
-    EngineEvent,
-    StreamChanged,
-    StreamEnded,
-    StreamProgress,
-    StreamStarted,
-)
+from engine.stream import AudioBlock, EngineEvent, FramesMade, StreamChanged, StreamEnded, StreamProgress, StreamStarted
 from engine.worker import Worker
 from protocols import PROTOCOL_VERSION
 from protocols.errors import ErrorCode, RequestError, shorten
@@ -45,6 +38,8 @@ from protocols.messages import (
     EndReason,
     EngineStatus,
     Event,
+    Forget,
+    Journals,
     Listen,
     Load,
     Missed,
@@ -57,6 +52,7 @@ from protocols.messages import (
     RegionRequest,
     Reply,
     Request,
+    Resume,
     Started,
     Status,
     StreamInfo,
@@ -130,11 +126,13 @@ class Service:
         )
         self._entries: dict[int, Entry] = {}
         self._last_id = 0
-        self._files = ThreadPoolExecutor(1, thread_name_prefix="files")
+        self._files = Worker("files")
+        self._files.start()
         self._reading = 0
         self._melodies = Worker("melodies")
         self._melodies.start()
         self._reads = 0
+        self._journals = JournalDesk(settings.files, call_soon)
         self._began = time.monotonic()
         self._process = psutil.Process(os.getpid())
 
@@ -162,6 +160,10 @@ class Service:
                 self._models.unload(counted)
             elif isinstance(request, ReadMelody):
                 self._read_melody(request, payload, counted)
+            elif isinstance(request, Resume):
+                self._resume(request, client, counted)
+            elif isinstance(request, Journals | Forget):
+                self._journals.handle(request, counted)
             else:
                 counted(self._handle(request, client))
         except RequestError as error:
@@ -269,12 +271,14 @@ class Service:
             cached_melodies=sum(preparation.kept_melodies for preparation in kept),
             cached_mb=round(sum(preparation.kept_bytes for preparation in kept) / MB, 1),
             uptime=round(time.monotonic() - self._began, 1),
+            journal=self._journals.state,
         )
 
     def close(self) -> bool:
         """Let go of the threads of files and models; False when a model is still being loaded."""
         self._melodies.stop(0)
-        self._files.shutdown(wait=False, cancel_futures=True)
+        self._journals.stop(_STOP_S)
+        self._files.stop(0)
         return self._models.stop(_STOP_S)
 
     def client_lost(self, client: Client) -> None:
@@ -287,45 +291,60 @@ class Service:
 
     # --- streams ----------------------------------------------------------------------------------------------------
 
-    def _open(self, request: StreamRequest, client: Client, payload: bytes, answer: Answer) -> None:
+    def _refuse_too_many(self) -> None:
         limit = self._settings.engine
         if len(self._entries) + self._reading >= limit.max_running + limit.max_waiting:
             allowed = f"at most {limit.max_running + limit.max_waiting} streams at once"
             raise RequestError(ErrorCode.BUSY, "queue", len(self._entries) + self._reading, allowed)
+
+    def _resume(self, request: Resume, client: Client, answer: Answer) -> None:
+        self._refuse_too_many()
+        model = self._models.ready
+        self._journals.plan(request, model.admission, self._planned(model, client, answer))
+
+    def _open(self, request: StreamRequest, client: Client, payload: bytes, answer: Answer) -> None:
+        self._refuse_too_many()
         model = self._models.ready
         if not (isinstance(request, RegionRequest) and request.path):
             answer(self._admit(model.admission.plan(request, payload), model, client))
             return
+        planned = self._planned(model, client, answer)
+        self._files.do(
+            lambda: model.admission.plan(request, payload), lambda result: self._call_soon(lambda: planned(result))
+        )
 
-        def admitted(done: Future[StreamPlan]) -> None:
+    def _planned(
+        self, model: LoadedModel, client: Client, answer: Answer
+    ) -> Callable[[StreamPlan | RequestError], None]:
+        """What admits a stream once its plan is there; it is for this model, whatever is loaded meanwhile."""
+
+        def planned(result: StreamPlan | RequestError) -> None:
             self._reading -= 1
-            error = done.exception()
-            if isinstance(error, RequestError):
-                answer(error)
-            elif error is not None:
-                answer(RequestError(ErrorCode.INTERNAL, "path", f"{type(error).__name__}: {error}"))
+            if isinstance(result, RequestError):
+                answer(result)
             elif not client.gone:
-                answer(self._admit(done.result(), model, client))
+                answer(self._admit(result, model, client))
             self._models.leave(model)
 
         self._reading += 1
-        self._models.use(model)  # the file is read for it, whatever is loaded meanwhile
-        future = self._files.submit(model.admission.plan, request, payload)
-        future.add_done_callback(lambda done: self._call_soon(lambda: admitted(done)))
+        self._models.use(model)
+        return planned
 
     def _admit(self, plan: StreamPlan, model: LoadedModel, client: Client) -> Opened:
         self._last_id += 1
-        entry = Entry(self._last_id, plan.request, client, model, plan.seed, plan.duration or 0.0, plan.directions)
+        passed = float(plan.request.from_frame / model.bundle.frame_rate)
+        seconds = 0.0 if plan.duration is None else plan.duration - passed
+        entry = Entry(self._last_id, plan.request, client, model, plan.seed, seconds, plan.directions)
         before = sum(other.state != "running" for other in self._entries.values())
         self._entries[entry.id] = entry
         self._models.use(model)
         self._preparation.do(
             lambda: model.preparation.prepare(entry.id, plan),
-            lambda result: self._call_soon(lambda: self._prepared(entry, result)),
+            lambda result: self._call_soon(lambda: self._prepared(entry, result, plan)),
         )
-        return Opened(stream=entry.id, seed=entry.seed, waiting=before)
+        return Opened(stream=entry.id, seed=entry.seed, waiting=before, journal=self._journals.admitted(entry))
 
-    def _prepared(self, entry: Entry, result: PreparedStream | RequestError) -> None:
+    def _prepared(self, entry: Entry, result: PreparedStream | RequestError, plan: StreamPlan) -> None:
         entry.prepared = True
         if entry.ending is not None:
             self._ended(entry, entry.ending, "")
@@ -334,6 +353,7 @@ class Service:
         else:
             entry.state, entry.note = "waiting", result.note
             entry.prompt_codes, entry.seam_record = result.prompt_codes, result.seam_record
+            self._journals.prepared(entry, result, plan)
             for change in entry.early_changes:
                 result.stream.add_change(change)
             self._scheduler.post(Start(result.stream))
@@ -422,6 +442,8 @@ class Service:
         match event:
             case AudioBlock():
                 entry.send(event)
+            case FramesMade():
+                self._journals.made(entry, event)
             case StreamStarted():
                 entry.state = "running"
                 entry.tell(
@@ -446,8 +468,10 @@ class Service:
                 )
             case StreamChanged(change=change):
                 entry.changed(change)
-                seconds = change.frame * bundle.hop_length / rate
-                entry.tell(Updated(stream=entry.id, frame=change.frame, seconds=seconds))
+                self._journals.changed(entry)
+                seconds = (change.frame - entry.first_frame) * bundle.hop_length / rate
+                if seconds >= 0:
+                    entry.tell(Updated(stream=entry.id, frame=change.frame, seconds=seconds))
             case StreamEnded(reason=reason, text=text):
                 self._ended(entry, reason, text)
 
@@ -457,6 +481,7 @@ class Service:
         for client, listener in entry.listeners.items():
             if listener.missed_from is not None:
                 client.event(Missed(stream=entry.id, start=listener.missed_from, end=entry.samples))
+        self._journals.ended(entry, reason, text)
         if entry.prepared and reason != "failed":
             entry.owner.event(recipe(entry))
         entry.tell(Ended(stream=entry.id, reason=reason, samples=entry.samples, seconds=entry.seconds, text=text))

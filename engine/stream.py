@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.audio_prompt import DECODE_CONTEXT_FRAMES
 from engine.changes import Change
 from engine.hearing import Hearing
 from engine.morphs import Morphs
@@ -26,6 +28,14 @@ grows more slowly than the lead of a stream that is made in time, so that waitin
 
 _CHUNKS_IN_LEAD = 12
 """A stream is made up to a chunk beyond its lead, and what is made no change can reach: with half a second of lead, two frames."""
+
+_FRAMES_PER_STATE = 256
+"""How often the generator's state is journaled: 5 kB on a CPU, as much as the codes of ten seconds."""
+
+_CATCH_UP_AHEAD = 0.25
+"""Seconds. A stream that catches up steps aside for those whose owners have less than that left."""
+
+_SILENCE_DB = -120.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,25 @@ class StreamEnded:
     text: str = ""
 
 
-EngineEvent = AudioBlock | StreamStarted | StreamProgress | StreamChanged | StreamEnded
+@dataclass(frozen=True)
+class FramesMade:
+    """Codes on their way to the journal.
+
+    Attributes:
+        first: which frame of new material the first of them is.
+        codes: uint16 ``[frames, codebooks]``.
+        level_db: RMS of the sound that was sent with them, in dB below full scale.
+        generator: its state after them, now and then; else empty.
+    """
+
+    stream: int
+    first: int
+    codes: NDArray[np.uint16]
+    level_db: float
+    generator: bytes = b""
+
+
+EngineEvent = AudioBlock | FramesMade | StreamStarted | StreamProgress | StreamChanged | StreamEnded
 
 
 @dataclass
@@ -93,6 +121,9 @@ class EngineStream:
         prompt_frames: frames of the audio prompt, which the sampler counts and the stream does not.
         skip_samples: what the decoder still holds of the audio prompt; it is not part of the stream.
         seam: what leads the audio prompt's own sound over into it; None once that is done.
+        first_frame: of new material, with which its sound begins; those before it are made, or known, and not sent.
+        known_frames: frames of new material that were made before; the journal has them.
+        journaled: whether its codes are sent to the journal.
     """
 
     id: int
@@ -108,6 +139,9 @@ class EngineStream:
     prompt_frames: int = 0
     skip_samples: int = 0
     seam: Seam | None = None
+    first_frame: int = 0
+    known_frames: int = 0
+    journaled: bool = False
 
     samples_out: int = 0
     taken: int = 0
@@ -116,6 +150,33 @@ class EngineStream:
     _sequence: int = 0
     _codes: list[Tensor] = field(default_factory=list)
     _codes_frames: int = 0
+    _state_at: int = 0
+
+    def __post_init__(self) -> None:
+        self._decoded_from = max(0, self.first_frame - DECODE_CONTEXT_FRAMES)
+        self.skip_samples += (self.first_frame - self._decoded_from) * self.frame_samples
+
+    @property
+    def decoded_from(self) -> int:
+        """The frame of new material with which decoding begins, be it sent or not."""
+        return self._decoded_from
+
+    def decode_with(self, decoder: StreamingDecoder, held: int = 0) -> None:
+        """Decode with this, which still holds so many samples of the audio prompt; before anything is made."""
+        self.decoder = decoder
+        self.skip_samples += held
+
+    def recall(self, codes: Tensor) -> None:
+        """Take the frames ``[codebooks, frames]`` that the sampler begins after; before anything is made."""
+        wanted = codes[:, self._decoded_from :]
+        if wanted.shape[1]:
+            self._codes.append(wanted)
+            self._codes_frames = wanted.shape[1]
+
+    @property
+    def catching_up(self) -> bool:
+        """Whether it goes through frames that are not sent."""
+        return self.frames < self.first_frame
 
     @property
     def frames(self) -> int:
@@ -125,6 +186,8 @@ class EngineStream:
     @property
     def ahead(self) -> float:
         """How long its owner could go on playing without it, in seconds: the scheduler serves the smallest first."""
+        if self.catching_up:
+            return _CATCH_UP_AHEAD
         return (self.samples_out - self.taken) / self.sample_rate
 
     @property
@@ -143,7 +206,7 @@ class EngineStream:
         A change takes effect between two frames only, never inside a pre-fill: so the same changes at the same frames make the
         same stream again.
         """
-        frame = max(change.frame, self.frames if self._between_frames else self.frames + 1)
+        frame = max(change.frame, self.first_frame, self.frames if self._between_frames else self.frames + 1)
         self.changes.append(dataclasses.replace(change, frame=frame))
         self.changes.sort(key=lambda waiting: waiting.frame)
 
@@ -153,13 +216,12 @@ class EngineStream:
         events: list[EngineEvent] = [StreamChanged(self.id, change) for change in self._apply_changes()]
         codes = self.sampler.advance()
         self._between_frames = codes is not None
-        if codes is not None and codes.shape[-1]:
+        if codes is not None and codes.shape[-1] and self.frames > min(self._decoded_from, self.known_frames):
             self._codes.append(codes[0])
             self._codes_frames += codes.shape[-1]
-        if self._codes_frames >= self._chunk_frames or self.sampler.done:
-            block = self._decode()
-            if block is not None:
-                events.append(block)
+        border = self.frames in (self.first_frame, self._decoded_from, self.known_frames) and self._codes_frames
+        if self._codes_frames >= self._chunk_frames or border or self.sampler.done:
+            events += self._flush()
         self.work_seconds += time.perf_counter() - began
         if self.sampler.done:
             events.append(StreamEnded(self.id, "done", self.samples_out))
@@ -168,7 +230,9 @@ class EngineStream:
     @property
     def _chunk_frames(self) -> int:
         within_lead = max(1, self.lead_samples // (self.frame_samples * _CHUNKS_IN_LEAD))
-        return min(1 + self.frames // _FRAMES_PER_GROWTH, _LARGEST_CHUNK, within_lead)
+        if self.catching_up:
+            return _LARGEST_CHUNK
+        return min(1 + (self.frames - self.first_frame) // _FRAMES_PER_GROWTH, _LARGEST_CHUNK, within_lead)
 
     def _apply_changes(self) -> list[Change]:
         """Between two frames: what was asked for, and another step of what turns bit by bit."""
@@ -186,24 +250,34 @@ class EngineStream:
 
     def _turn(self) -> None:
         """Bring what turns bit by bit to where it is in this frame."""
-        self.hearing = self.morphs.hearing(self.frames, self.hearing)
-        self.sampler.settings = self.morphs.settings(self.frames, self.sampler.settings)
+        self.hearing, self.sampler.settings = self.morphs.turned(self.frames, self.hearing, self.sampler.settings)
 
     def _apply(self, change: Change) -> None:
-        before, settings = self.hearing, self.sampler.settings
         if change.seed is not None:
             self.sampler.reseed(change.seed)
-        if change.directions is not None or change.melody is not None:
-            self.hearing = before.changed(change, self.sampler.next_frame)
-        if change.sampling:
-            self.sampler.settings = dataclasses.replace(settings, **change.sampling)
-        self.morphs.begin(change, self.frames, before, settings, self.hearing.score.latest)
+        self.hearing, self.sampler.settings = self.morphs.changed(
+            change, self.frames, self.sampler.next_frame, self.hearing, self.sampler.settings
+        )
 
-    def _decode(self) -> AudioBlock | None:
-        """Decode the frames that wait; None while the codec's look-ahead holds everything back."""
-        pieces = [self.decoder.decode(torch.cat(self._codes, dim=-1))] if self._codes else []
+    def _flush(self) -> list[EngineEvent]:
+        """The frames that wait, as sound and for the journal."""
+        codes = torch.cat(self._codes, dim=-1) if self._codes else None
+        first = self.frames - self._codes_frames
         self._codes.clear()
         self._codes_frames = 0
+        block = self._decode(codes) if first >= self._decoded_from else None
+        events: list[EngineEvent] = []
+        if self.journaled and codes is not None and first >= self.known_frames:
+            state = b""
+            if first == self.known_frames or self.frames - self._state_at >= _FRAMES_PER_STATE:
+                state, self._state_at = self.sampler.generator_state.numpy().tobytes(), self.frames
+            rows = np.ascontiguousarray(codes.T.cpu().numpy().astype("<u2"))
+            events.append(FramesMade(self.id, first, rows, _level_db(block), state))
+        return events if block is None else [*events, block]
+
+    def _decode(self, codes: Tensor | None) -> AudioBlock | None:
+        """Decode frames; None while the codec's look-ahead holds everything back, or nothing of it is sent."""
+        pieces = [] if codes is None else [self.decoder.decode(codes)]
         if self.sampler.done:
             pieces.append(self.decoder.flush())
         audio = torch.cat(pieces, dim=-1)
@@ -217,10 +291,18 @@ class EngineStream:
             return None
         samples = np.ascontiguousarray(audio.T.float().cpu().numpy())
         if self.seam is not None:
-            samples = self.seam.applied(samples, self.samples_out)
-            if self.samples_out + len(samples) >= self.seam.length:
+            position = self.first_frame * self.frame_samples + self.samples_out
+            samples = self.seam.applied(samples, position)
+            if position + len(samples) >= self.seam.length:
                 self.seam = None
         block = AudioBlock(self.id, self._sequence, self.samples_out, samples, last=self.sampler.done)
         self._sequence += 1
         self.samples_out += len(samples)
         return block
+
+
+def _level_db(block: AudioBlock | None) -> float:
+    if block is None or not block.samples.size:
+        return _SILENCE_DB
+    power = float(np.mean(np.square(block.samples)))
+    return max(_SILENCE_DB, 10 * math.log10(power)) if power > 0 else _SILENCE_DB

@@ -15,6 +15,7 @@ from protocols.message_parts import (
     HearsMelodies,
     HowTrained,
     Instance,
+    JournalId,
     Melody,
     Message,
     ModelName,
@@ -53,6 +54,7 @@ class Opened(Reply, frozen=True, kw_only=True, tag="opened"):
     stream: StreamId
     seed: UsedSeed
     waiting: Annotated[int, about("Streams that come before it.")] = 0
+    journal: JournalId = ""
 
 
 class MelodyRead(Reply, frozen=True, kw_only=True, tag="melody_read"):
@@ -92,6 +94,7 @@ class EngineStatus(Reply, frozen=True, kw_only=True, tag="engine_status"):
     cached_melodies: Annotated[int, about("Melodies that are kept as the model hears them.")]
     cached_mb: Annotated[float, about("What these texts and melodies take.", unit="MB")]
     uptime: Annotated[float, about("Since the process started.", unit="s")]
+    journal: Annotated[str, about("Whether streams are kept to be resumed: on, off, or what went wrong last.")] = "off"
 
 
 class VersionInfo(Reply, frozen=True, kw_only=True, tag="version_info"):
@@ -153,6 +156,27 @@ class StreamList(Reply, frozen=True, kw_only=True, tag="stream_list"):
     """The streams that wait or run."""
 
     items: Annotated[list[StreamInfo], about("The streams.")]
+
+
+class JournalInfo(Reply, frozen=True, kw_only=True, tag="journal"):
+    """One stream that can be resumed, as a list shows it."""
+
+    journal: JournalId
+    kind: Annotated[str, about("The request that opened it.")]
+    prompt: Prompt
+    seed: UsedSeed
+    model: ModelName
+    fingerprint: Fingerprint
+    seconds: Annotated[float, about("Up to where the stream was made, from its beginning.", unit="s")]
+    begins: Annotated[float, about("Where it began to sound: more than 0 for one that was resumed itself.", unit="s")]
+    state: Annotated[str, about("playing, cut_short, or why it ended.")]
+    bytes: Annotated[int, about("Size of its file.", unit="bytes")]
+
+
+class JournalList(Reply, frozen=True, kw_only=True, tag="journal_list"):
+    """The streams that can be resumed."""
+
+    items: Annotated[list[JournalInfo], about("The journals.")]
 
 
 class Fail(Reply, frozen=True, kw_only=True, tag="fail"):
@@ -287,6 +311,7 @@ REPLIES: tuple[type[Reply], ...] = (
     VersionInfo,
     ModelList,
     StreamList,
+    JournalList,
     MelodyRead,
     Loaded,
     Fail,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from protocols.clock_messages import CLOCK_EVENTS, ClockBpm, ClockPlaying, ClockPosition, ClockSource
 from protocols.fields import INT32_MAX, about
 from protocols.messages import Event, HowTrained, ModelName, Note, Prompt, Reply, StreamId, UsedSeed
 
@@ -30,6 +31,10 @@ class BridgeReport(Reply, frozen=True, kw_only=True, tag="bridge_status"):
     requests: Annotated[int, about("OSC messages since the start.")]
     errors: Annotated[int, about("Requests that were refused.")]
     uptime: Annotated[float, about("Since the process started.", unit="s")]
+    clock: ClockSource = "internal"
+    clock_playing: ClockPlaying = False
+    clock_bpm: ClockBpm = 120.0
+    clock_position: ClockPosition = "1.1"
 
 
 class DeviceInfo(Reply, frozen=True, kw_only=True, tag="device_info"):
@@ -54,7 +59,7 @@ class NotesHeld(Reply, frozen=True, kw_only=True, tag="notes_held"):
     """Notes have arrived and are kept."""
 
     name: NotesName
-    held: Annotated[int, about("Notes that are there so far; of a file, those of its lead line or melody.")]
+    held: Annotated[int, about("Notes that are there so far; of a file or a recording, those of its lead line.")]
 
 
 class MelodyHeld(NotesHeld, frozen=True, kw_only=True, tag="melody_held"):
@@ -63,6 +68,28 @@ class MelodyHeld(NotesHeld, frozen=True, kw_only=True, tag="melody_held"):
     seconds: Annotated[float, about("Length of the region; then the melody begins again.", unit="s")]
     sounding: Annotated[float, about("For how much of it a melody sounds.", unit="s")]
     note: Note
+
+
+class NotesRecorded(NotesHeld, frozen=True, kw_only=True, tag="notes_recorded"):
+    """What was played is kept."""
+
+    beats: Annotated[float, about("Length of the loop; then the notes begin again.", unit="beats")]
+    input: Annotated[str, about("The MIDI input that it was played on.")]
+    note: Note
+
+
+class MidiInputInfo(Reply, frozen=True, kw_only=True, tag="midi_input"):
+    """One MIDI input."""
+
+    name: Annotated[str, about("Its name, as `/bridge/notes/record` takes it.")]
+    api: Annotated[str, about("The system's way to it: LINUX_ALSA, UNIX_JACK, MACOSX_CORE, WINDOWS_MM.")]
+    open: Annotated[bool, about("Whether the bridge records from it now.")]
+
+
+class MidiInputList(Reply, frozen=True, kw_only=True, tag="midi_input_list"):
+    """The MIDI inputs."""
+
+    items: Annotated[list[MidiInputInfo], about("The inputs.")]
 
 
 class TemplateInfo(Reply, frozen=True, kw_only=True, tag="template"):
@@ -112,6 +139,15 @@ class Saved(Event, frozen=True, kw_only=True, tag="saved"):
     seconds: Annotated[float, about("Length of the take.", unit="s")]
 
 
+class Recording(Event, frozen=True, kw_only=True, tag="recording"):
+    """How a recording of notes goes: told when the input is open, at the first note, four times a second, and after each turn."""
+
+    name: NotesName
+    state: Annotated[str, about("ready (for the first note), playing, or turn (one is whole and kept)")]
+    beats: Annotated[float, about("Beats of the turn so far.", unit="beats")]
+    notes: Annotated[int, about("Notes struck in it so far.")]
+
+
 class EngineState(Event, frozen=True, kw_only=True, tag="engine"):
     """The engine came, was lost, or has another model, or none."""
 
@@ -127,4 +163,13 @@ class CardState(Event, frozen=True, kw_only=True, tag="card"):
     sample_rate: Annotated[int, about("Its rate.", unit="Hz")]
 
 
-BRIDGE_EVENTS: tuple[type[Event], ...] = (Queued, Sounding, Progressed, Saved, EngineState, CardState)
+BRIDGE_EVENTS: tuple[type[Event], ...] = (
+    Queued,
+    *CLOCK_EVENTS,
+    Sounding,
+    Progressed,
+    Saved,
+    Recording,
+    EngineState,
+    CardState,
+)

@@ -1,7 +1,8 @@
 """What a host can ask of the bridge, and what the bridge answers: the musician's side of the protocol.
 
 The bridge's requests carry the engine's own parameters (`protocols.messages.Sampling`) and add what only the host's side
-knows: the sound card, files, MIDI clips. Replies and events stand in `protocols.bridge_answers`, and can be imported from here too.
+knows: the sound card, files, MIDI clips. What is about notes stands in `protocols.note_messages`, the clock in
+`protocols.clock_messages`, replies and events in `protocols.bridge_answers`; all can be imported from here too.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from protocols.bridge_answers import *  # noqa: F403
-from protocols.bridge_answers import BridgeReport, DeviceList, MelodyHeld, NotesHeld, NotesName, TemplateList
+from protocols.bridge_answers import BridgeReport, DeviceList, TemplateList
+from protocols.clock_messages import *  # noqa: F403
+from protocols.clock_messages import CLOCK_REQUESTS, At
 from protocols.fields import about
 from protocols.melody import MAX_TEXT
 from protocols.messages import (
-    FASTEST_BPM,
-    SLOWEST_BPM,
     AnyStream,
     Cancel,
     Duration,
@@ -31,7 +32,6 @@ from protocols.messages import (
     Sampling,
     Seam,
     Seed,
-    Separation,
     Status,
     Streams,
     Temperature,
@@ -41,6 +41,20 @@ from protocols.messages import (
     Update,
     Version,
 )
+from protocols.note_messages import *  # noqa: F403
+from protocols.note_messages import (
+    AddNotes,
+    AudioNotes,
+    BeginNotes,
+    FileNotes,
+    FilePath,
+    FollowedNotes,
+    ForgetNotes,
+    LeadRule,
+    MidiInputs,
+    RecordNotes,
+    StopNotes,
+)
 
 Level = Annotated[float, about("Level of the playback.", unit="dB", ge=-120, le=12)]
 Sound = Annotated[bool, about("Play it through the sound card.")]
@@ -48,23 +62,6 @@ Save = Annotated[bool, about("Write it to the takes folder, with a sidecar.")]
 Format = Annotated[Literal["wav", "flac"], about("Format of the file.")]
 Loudness = Annotated[Literal["none", "lufs", "peak"], about("Bring the file to -14 LUFS, or to -1 dBFS peak.")]
 TakeName = Annotated[str, about("Start of the file's name; empty takes the prompt's words.", max_length=80)]
-NOTES_PER_LIST = 2048
-FollowedNotes = Annotated[
-    str,
-    about(
-        "Name of notes that you have sent: the melody to follow is their lead line, at the tempo of the request or, where it names "
-        "none, at their own. Empty for none.",
-        max_length=80,
-    ),
-]
-LeadRule = Annotated[
-    str,
-    about(
-        "How the one melody is found in what plays together: auto (the part most like a melody), highest, loudest, or channel:1 to "
-        "channel:16.",
-        max_length=20,
-    ),
-]
 MAX_TEMPLATE_NAME, MAX_TEMPLATE_TEXT = 80, 1000
 TemplateName = Annotated[
     str,
@@ -76,7 +73,6 @@ TemplateName = Annotated[
 Style = Annotated[
     str, about("Words for the template's {style}; without a template they come after the prompt.", max_length=400)
 ]
-FilePath = Annotated[str, about("File on the bridge's machine, inside one of its allowed folders.", max_length=4096)]
 
 
 class Playback(Sampling, frozen=True, kw_only=True):
@@ -92,6 +88,7 @@ class Playback(Sampling, frozen=True, kw_only=True):
     loudness: Loudness = "none"
     name: TakeName = ""
     level: Level = 0.0
+    at: At = "now"
 
 
 class Following(Playback, frozen=True, kw_only=True):
@@ -162,80 +159,7 @@ class PlayAgain(Request, frozen=True, kw_only=True, tag="again"):
     loudness: Loudness = "none"
     name: TakeName = ""
     level: Level = 0.0
-
-
-class BeginNotes(Request, frozen=True, kw_only=True, tag="notes/begin"):
-    """Begin a list of notes under a name, in place of an earlier one. It is forgotten ten minutes after its last use.
-
-    Notes are yours alone: they belong to the port that gets the answers.
-    """
-
-    root: ClassVar[str] = "bridge"
-    reply: ClassVar[type[Reply]] = NotesHeld
-    osc_positional: ClassVar[tuple[str, ...]] = ("name",)
-    name: NotesName
-    count: Annotated[
-        int,
-        about("Notes that will be sent, so that none is missed; 0 leaves it open.", ge=0, le=NOTES_PER_LIST),
-    ] = 0
-    length: Annotated[
-        float,
-        about("After how much the notes begin again; 0 for whole bars of four beats.", unit="beats", ge=0, le=16384),
-    ] = 0.0
-    bpm: Annotated[
-        float, about("Their tempo where nothing else names one.", unit="beats/min", ge=SLOWEST_BPM, le=FASTEST_BPM)
-    ] = 120.0
-    lead: LeadRule = "auto"
-
-
-class AddNotes(Request, frozen=True, kw_only=True, tag="notes/add"):
-    """Send notes for a list, as many as fit into a packet; pages may arrive in any order and more than once."""
-
-    root: ClassVar[str] = "bridge"
-    reply: ClassVar[type[Reply]] = NotesHeld
-    osc_positional: ClassVar[tuple[str, ...]] = ("name", "index")
-    osc_rest: ClassVar[str] = "values"
-    name: NotesName
-    index: Annotated[int, about("Place of the first of these notes in the list, from 0.", ge=0, le=NOTES_PER_LIST - 1)]
-    values: Annotated[
-        list[float],
-        about(
-            "For each note its pitch (0 to 127, middle C is 60), its start and its length in beats, and its velocity (1 to 127).",
-            max_length=4 * NOTES_PER_LIST,
-        ),
-    ]
-
-
-class FileNotes(Request, frozen=True, kw_only=True, tag="notes/file"):
-    """Keep the lead line of a MIDI file under a name, as if its notes had been sent."""
-
-    root: ClassVar[str] = "bridge"
-    reply: ClassVar[type[Reply]] = NotesHeld
-    osc_positional: ClassVar[tuple[str, ...]] = ("name", "path")
-    name: NotesName
-    path: FilePath
-    lead: LeadRule = "auto"
-
-
-class AudioNotes(Request, frozen=True, kw_only=True, tag="notes/audio"):
-    """Keep the melody of a selected audio region under a name, as if its notes had been sent; it has no tempo of its own."""
-
-    root: ClassVar[str] = "bridge"
-    reply: ClassVar[type[Reply]] = MelodyHeld
-    osc_positional: ClassVar[tuple[str, ...]] = ("name", "path")
-    name: NotesName
-    path: FilePath
-    start: RegionStart = 0.0
-    length: RegionLength = 0.0
-    separation: Separation = "auto"
-
-
-class ForgetNotes(Request, frozen=True, kw_only=True, tag="notes/forget"):
-    """Forget notes that you have sent."""
-
-    root: ClassVar[str] = "bridge"
-    osc_positional: ClassVar[tuple[str, ...]] = ("name",)
-    name: Annotated[str, about("Their name; empty for all of yours.", max_length=80)]
+    at: At = "now"
 
 
 class Templates(Request, frozen=True, kw_only=True, tag="templates"):
@@ -410,7 +334,10 @@ BRIDGE_REQUESTS: tuple[type[Request], ...] = (
     AddNotes,
     FileNotes,
     AudioNotes,
+    RecordNotes,
+    StopNotes,
     ForgetNotes,
+    MidiInputs,
     Templates,
     KeepTemplate,
     ForgetTemplate,
@@ -419,6 +346,7 @@ BRIDGE_REQUESTS: tuple[type[Request], ...] = (
     BridgeCancel,
     Stop,
     SetLevel,
+    *CLOCK_REQUESTS,
     SetDefaults,
     BridgeStreams,
     Devices,

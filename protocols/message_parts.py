@@ -102,6 +102,9 @@ Lead = Annotated[
     float,
     about("How far the engine may run ahead of what its owner has played.", unit="s", ge=0.1, le=120),
 ]
+JournalId = Annotated[
+    str, about("Name of a stream's journal; empty where none is kept, or for a stream that ended early.", max_length=40)
+]
 StreamId = Annotated[int, about("Number of the stream.", ge=1, le=INT32_MAX)]
 AnyStream = Annotated[int, about("Number of the stream; 0 for every stream.", ge=0, le=INT32_MAX)]
 

@@ -13,6 +13,7 @@ from protocols.answers import *  # noqa: F403
 from protocols.answers import (
     EngineStatus,
     Finished,
+    JournalList,
     Loaded,
     MelodyRead,
     ModelList,
@@ -29,6 +30,7 @@ from protocols.message_parts import (
     Bpm,
     Duration,
     Guidance,
+    JournalId,
     Key,
     Lead,
     Melody,
@@ -85,6 +87,15 @@ class StreamRequest(Sampling, frozen=True, kw_only=True):
             "Changes to come, as a take's sidecar holds them (JSON): each with its frame.", osc=False, max_length=2**23
         ),
     ] = ""
+    from_frame: Annotated[
+        int,
+        about(
+            "Codec frame to begin with; those before it are made and not sent, as for a take that was resumed.",
+            osc=False,
+            ge=0,
+            le=2**27,
+        ),
+    ] = 0
     fingerprint: Annotated[
         str,
         about(
@@ -138,6 +149,35 @@ class Open(RegionRequest, frozen=True, kw_only=True, tag="open"):
     lead: Lead = 1.0
 
 
+class Resume(Request, frozen=True, kw_only=True, tag="resume"):
+    """Go on with a stream from its journal, exactly as it would have gone on: at the end of it, or from an earlier moment.
+
+    From an earlier moment it goes on as it was then; what was changed later comes again only if `changes` says so. With a `seed` it
+    takes another way from there. It is a new stream, whose first sample is that of this moment.
+    """
+
+    reply: ClassVar[type[Reply]] = Opened
+    osc_reply: ClassVar[type[Reply] | None] = Finished
+    osc_positional: ClassVar[tuple[str, ...]] = ("journal",)
+    journal: JournalId
+    seconds: Annotated[
+        float, about("Moment of the stream; -1 for the end, or for `frame`.", unit="s", ge=-1, le=1_000_000)
+    ] = -1.0
+    frame: Annotated[
+        int, about("Moment of the stream, if `seconds` is -1; -1 for the end.", unit="frames", ge=-1, le=2**27)
+    ] = -1
+    seed: Seed | None = None
+    exact: Annotated[
+        bool,
+        about(
+            "Hear the window again step by step, so that each token is certain to be as it would have been; else in large "
+            "pieces, several times as fast, and at times a token differs."
+        ),
+    ] = True
+    changes: Annotated[bool, about("Whether what was changed after this moment is changed again.")] = False
+    lead: Lead | None = None
+
+
 class ReadMelody(Request, frozen=True, kw_only=True, tag="melody"):
     """Read the melody of an audio region, of a file or of samples sent along, in the form that the model hears best."""
 
@@ -184,6 +224,19 @@ class Streams(Request, frozen=True, kw_only=True, tag="streams"):
     """List the streams that wait or run."""
 
     reply: ClassVar[type[Reply]] = StreamList
+
+
+class Journals(Request, frozen=True, kw_only=True, tag="journals"):
+    """List the streams that can be resumed, the latest first, at most 200."""
+
+    reply: ClassVar[type[Reply]] = JournalList
+
+
+class Forget(Request, frozen=True, kw_only=True, tag="forget"):
+    """Delete the journal of a stream that is over."""
+
+    osc_positional: ClassVar[tuple[str, ...]] = ("journal",)
+    journal: JournalId
 
 
 class Listen(Request, frozen=True, kw_only=True, tag="listen"):
@@ -274,10 +327,13 @@ ENGINE_REQUESTS: tuple[type[Request], ...] = (
     Generate,
     Continue,
     Open,
+    Resume,
     ReadMelody,
     Update,
     Cancel,
     Streams,
+    Journals,
+    Forget,
     Listen,
     Unlisten,
     Acknowledge,

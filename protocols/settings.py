@@ -56,6 +56,9 @@ class BridgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     output: Annotated[
         str, about("Sound card by name; empty for the default; none plays into files only.", max_length=200)
     ] = ""
+    midi_input: Annotated[
+        str, about("Part of the name of the MIDI input that is played on; empty for the first.", max_length=200)
+    ] = ""
     block: Annotated[
         int, about("Block of the audio callback; 0 lets the card choose.", unit="samples", ge=0, le=8192)
     ] = 0
@@ -83,6 +86,22 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
             "General MIDI soundfont for clips on models that hear no melody; empty for the system's.", max_length=4096
         ),
     ] = ""
+
+    journal: Annotated[
+        str,
+        about(
+            "Folder where streams are kept to be resumed; empty for one in the user's state folder, none for nowhere.",
+            max_length=4096,
+        ),
+    ] = ""
+    journal_mb: Annotated[int, about("All of it together; the oldest go first.", unit="MB", ge=1, le=1_000_000)] = 512
+
+    @property
+    def journal_folder(self) -> Path | None:
+        """Where streams are kept to be resumed."""
+        if self.journal == "none":
+            return None
+        return Path(self.journal).expanduser() if self.journal else Path(platformdirs.user_state_dir(APP)) / "journal"
 
     @property
     def templates_file(self) -> Path:

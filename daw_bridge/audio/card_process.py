@@ -38,6 +38,8 @@ FIRST_CALLBACK_SECONDS = 3.0
 WATCH_SECONDS = 0.05
 """How often the stream is asked whether it still runs."""
 
+_LONGEST_LATENCY_S = 2.0  # what is told beyond is no latency
+
 
 class DeviceOutput(LocalOutput):
     """A PortAudio output stream (float32) in this process.
@@ -109,13 +111,15 @@ class DeviceOutput(LocalOutput):
     def _refusal(self, reason: str) -> RequestError:
         return RequestError(ErrorCode.UNSUPPORTED, "device", self._device.full_name, f"a device that opens: {reason}")
 
-    def _first_callback(self, out: NDArray[np.float32], frames: int, times: object, status: Any) -> None:
+    def _first_callback(self, out: NDArray[np.float32], frames: int, times: Any, status: Any) -> None:
         if not self._called.is_set():
             self.blocksize = frames
             self._called.set()
         if status and status.output_underflow:
             self.meters.note_underflow()
-        self.mixer.render(out)
+        # Against the time of the call, which jitters: the sound system knows when the block is due. Some do not say.
+        ahead = times.outputBufferDacTime - times.currentTime
+        self.mixer.render(out, ahead if 0.0 < ahead < _LONGEST_LATENCY_S else self.latency)
 
 
 class _Card:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from daw_bridge.audio.mixer import GLIDE_SECONDS
 from daw_bridge.audio.output import Output
 from daw_bridge.audio.resample import PRE_ROLL, Resampler
-from daw_bridge.audio.voice import VoiceLayout, VoiceState
+from daw_bridge.audio.voice import START_OPEN, VoiceLayout, VoiceState
 from protocols.errors import ErrorCode, RequestError
 
 FADE_SECONDS = 0.005
@@ -99,6 +99,7 @@ class _Route:
     ) -> None:
         self.output = output
         self.memory = output.add_voice(layout)
+        self.prebuffer = layout.prebuffer
         self._window = window
         self._step = Fraction(sample_rate, output.sample_rate)
         self._resampler = Resampler(sample_rate, output.sample_rate, layout.channels)
@@ -161,6 +162,7 @@ class Feeder:
             block of the output plus a fade, below which a start would run dry at once.
         gain: linear, 0 to 16.
         fade_seconds: length of every fade, 0.0005 to 1.
+        scheduled: the voice begins at the frame that `schedule` names, and not before.
 
     Raises:
         RequestError: OUT_OF_RANGE.
@@ -174,6 +176,7 @@ class Feeder:
         prebuffer_seconds: float = 0.05,
         gain: float = 1.0,
         fade_seconds: float = FADE_SECONDS,
+        scheduled: bool = False,
     ) -> None:
         _check("sample_rate", sample_rate, 1_000, 768_000)
         _check("channels", channels, 1, 64)
@@ -187,6 +190,7 @@ class Feeder:
         self._prebuffer = prebuffer_seconds
         self._fade = fade_seconds
         self._gain = gain
+        self._scheduled = scheduled
         self._lock = threading.Lock()
         kept = math.ceil(2 * max(lead_seconds, _LEAST_LEAD_SECONDS) * sample_rate) + PRE_ROLL + 2 * _SLICE
         self._window = SourceWindow(kept, channels)
@@ -258,7 +262,38 @@ class Feeder:
                 return
             self._route = _Route(output, self._layout(output), self._window, self._position, self.sample_rate)
             self._route.memory.gain = self._gain
+            if self._scheduled and self._first_audible is None:
+                self._route.memory.start = START_OPEN  # frames of another output say nothing here
             self._pump()
+
+    def schedule(self, output: Output, frame: int) -> None:
+        """Begin at a frame of an output, while the voice is scheduled and has not begun; without effect on another output.
+
+        Where sound is not `ready` by then the voice stays silent, until it is given a later frame.
+        """
+        with self._lock:
+            waits = self._scheduled and self._first_audible is None
+            if waits and self._route is not None and self._route.output is output:
+                self._route.memory.start = frame
+
+    def postpone(self) -> None:
+        """Take the frame back that `schedule` has named: the voice waits for another."""
+        with self._lock:
+            if self._scheduled and self._route is not None:
+                self._route.memory.start = START_OPEN
+
+    @property
+    def begun(self) -> bool:
+        """Whether the first sample has been taken."""
+        route = self._route
+        return self._first_audible is not None or (route is not None and route.memory.first_audible is not None)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is sound enough to begin."""
+        with self._lock:
+            route = self._route
+            return route is not None and (route.memory.ended or route.memory.ring.available >= route.prebuffer)
 
     def detach(self) -> None:
         """Leave the output and remember the position."""

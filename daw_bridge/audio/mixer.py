@@ -18,6 +18,8 @@ METER_FALL_SECONDS = 0.3
 GLIDE_SECONDS = 0.02
 """Time that a change of gain by 1 takes."""
 
+_READ_ATTEMPTS = 8
+
 
 class Meters:
     """What an output reports, in plain 8-byte slots with one writer each, in one process or shared by two.
@@ -35,6 +37,10 @@ class Meters:
             memory = memoryview(bytearray(self.BYTES))
         self._counts = memory[0:64].cast("q")
         self._reals = memory[64:128].cast("d")
+        # Both halves of `heard` under a count that is odd while they are written.
+        self._turn = memory[48:56].cast("q")
+        self._heard_frame = memory[56:64].cast("q")
+        self._heard_time = memory[80:88].cast("d")
 
     @property
     def callbacks(self) -> int:
@@ -75,6 +81,23 @@ class Meters:
     def max_render_seconds(self) -> float:
         """Longest time that one block took to render."""
         return self._reals[1]
+
+    @property
+    def heard(self) -> tuple[int, float] | None:
+        """The first frame of a late block and ``time.monotonic()`` at which it is heard; None before the first block."""
+        for _ in range(_READ_ATTEMPTS):
+            turn = self._turn[0]
+            frame, moment = self._heard_frame[0], self._heard_time[0]
+            if not turn % 2 and self._turn[0] == turn:
+                return (frame, moment) if turn else None
+        return None
+
+    def note_heard(self, moment: float) -> None:
+        """Callback: the block that is about to be rendered is heard at ``moment``."""
+        self._turn[0] += 1
+        self._heard_frame[0] = self._counts[1]
+        self._heard_time[0] = moment
+        self._turn[0] += 1
 
     def note_block(self, frames: int, seconds: float) -> None:
         """Callback: one block of ``frames`` was rendered in ``seconds``."""
@@ -153,27 +176,29 @@ class Mixer:
         """How many voices are held, silent ones included."""
         return len(self._voices)
 
-    def render(self, out: NDArray[np.float32]) -> None:
-        """Fill ``out`` [frames, channels] with the next block, of any length."""
+    def render(self, out: NDArray[np.float32], ahead: float = 0.0) -> None:
+        """Fill ``out`` [frames, channels] with the next block, of any length, which is heard ``ahead`` seconds from now."""
         started = time.perf_counter()
         frames = len(out)
         now = self._clock()
+        first = self.meters.frames
+        self.meters.note_heard(now + ahead)
         try:
             with np.errstate(all="ignore"):  # a poisoned voice is dealt with below; numpy would print a warning here
                 for start in range(0, frames, MAX_BLOCK):
-                    self._render_block(out[start : start + MAX_BLOCK], now)
+                    self._render_block(out[start : start + MAX_BLOCK], now, first + start)
         except Exception:  # whatever it is, the sound card must get a block and the callback must live
             out.fill(0.0)
             self.meters.note_fault()
         self.meters.note_block(frames, time.perf_counter() - started)
 
-    def _render_block(self, out: NDArray[np.float32], now: float) -> None:
+    def _render_block(self, out: NDArray[np.float32], now: float, first: int) -> None:
         frames = len(out)
         decay = math.exp(frames * self._fall_rate)
         out.fill(0.0)
         audible = False
         for voice in self._voices:
-            block = voice.render(frames, now, decay)
+            block = voice.render(frames, now, decay, first)
             if block is not None:
                 self._sum(block, voice.channels, out)
                 audible = True

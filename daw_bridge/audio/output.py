@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +66,29 @@ class Output(ABC):
         """Glide the sum to a linear gain."""
 
 
+@dataclass(frozen=True)
+class CardReading:
+    """What an output says of its time.
+
+    Args:
+        output: which one; frames count from its opening.
+        rendered: frames that it has taken.
+        frame: the first frame of a late block.
+        heard: ``time.monotonic()`` at which that frame is heard.
+    """
+
+    output: Output
+    rendered: int
+    frame: int
+    heard: float
+
+
+def read_card(output: Output | None) -> CardReading | None:
+    """The latest account that an output gives of its time; None where there is none yet. Any thread."""
+    heard = output.meters.heard if output is not None else None
+    return CardReading(output, output.meters.frames, *heard) if output is not None and heard is not None else None
+
+
 class LocalOutput(Output):
     """An output whose callback runs in this process, on a mixer of its own.
 
@@ -72,6 +97,7 @@ class LocalOutput(Output):
         channels: at least 1.
         blocksize: frames in one callback.
         meters: where the mixer reports; private ones when left out.
+        clock: seconds, monotonic.
     """
 
     def __init__(
@@ -80,11 +106,12 @@ class LocalOutput(Output):
         channels: int = 2,
         blocksize: int = 512,
         meters: Meters | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sample_rate = sample_rate
         self.channels = channels
         self.blocksize = blocksize
-        self.mixer = Mixer(sample_rate, channels, meters)
+        self.mixer = Mixer(sample_rate, channels, meters, clock)
         self.meters = self.mixer.meters
 
     def add_voice(self, layout: VoiceLayout) -> VoiceMemory:
@@ -104,8 +131,14 @@ class OfflineOutput(LocalOutput):
 
     name = "offline"
 
-    def __init__(self, sample_rate: int = DEFAULT_SAMPLE_RATE, channels: int = 2, blocksize: int = 512) -> None:
-        super().__init__(sample_rate, channels, blocksize)
+    def __init__(
+        self,
+        sample_rate: int = DEFAULT_SAMPLE_RATE,
+        channels: int = 2,
+        blocksize: int = 512,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(sample_rate, channels, blocksize, clock=clock)
         self._open = False
 
     def open(self) -> None:
@@ -160,7 +193,8 @@ class PacedOutput(LocalOutput):
         block: NDArray[np.float32] = np.empty((self.blocksize, self.channels), np.float32)
         start, blocks = time.monotonic(), 0
         while True:
-            self.mixer.render(block)
+            due = start + blocks * self.blocksize / self.sample_rate
+            self.mixer.render(block, due + self.latency - time.monotonic())
             blocks += 1
             late = time.monotonic() - (start + blocks * self.blocksize / self.sample_rate)
             if late > self._GIVE_UP_SECONDS:

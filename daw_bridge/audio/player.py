@@ -13,7 +13,7 @@ from typing import Any
 from daw_bridge.audio.card import CardOutput
 from daw_bridge.audio.devices import DeviceChoice
 from daw_bridge.audio.feeder import FADE_SECONDS, MAX_GAIN, Feeder, VoiceStatus
-from daw_bridge.audio.output import DEFAULT_SAMPLE_RATE, Output, PacedOutput
+from daw_bridge.audio.output import DEFAULT_SAMPLE_RATE, CardReading, Output, PacedOutput, read_card
 from daw_bridge.audio.recovery import NO_CARD, Liveness, RecoveryPolicy, Search
 from protocols.errors import ErrorCode, RequestError
 
@@ -197,13 +197,14 @@ class Player:
         prebuffer_seconds: float = 0.05,
         gain: float = 1.0,
         fade_seconds: float = FADE_SECONDS,
+        scheduled: bool = False,
     ) -> Feeder:
-        """Open a voice; it sounds once `Feeder.write` has brought ``prebuffer_seconds`` of sound.
+        """Open a voice; it sounds once `Feeder.write` has brought ``prebuffer_seconds`` of sound, or when `Feeder.schedule` says.
 
         It may be opened while there is no output: it then waits for one. Arguments and errors as `Feeder`, and
         RequestError BUSY when `MAX_VOICES` are open.
         """
-        feeder = Feeder(sample_rate, channels, lead_seconds, prebuffer_seconds, gain, fade_seconds)
+        feeder = Feeder(sample_rate, channels, lead_seconds, prebuffer_seconds, gain, fade_seconds, scheduled)
         with self._lock:
             if len(self._feeders) >= MAX_VOICES:
                 raise RequestError(ErrorCode.BUSY, "voice", None, f"at most {MAX_VOICES} voices at once")
@@ -260,6 +261,10 @@ class Player:
             lost=self._lost,
             voices=voices,
         )
+
+    def reading(self) -> CardReading | None:
+        """What the output says of its time; None while there is none."""
+        return read_card(self._output)
 
     def voices(self) -> list[VoiceStatus]:
         """Status of each voice that has not finished, oldest first."""

@@ -15,6 +15,9 @@ from daw_bridge.audio.ring import RingBuffer
 MAX_BLOCK = 4096
 """Longest block, in frames, that a voice renders at once; `Mixer` splits longer ones."""
 
+START_OPEN = 2**62
+"""As the start of a voice: it has a place in time, which is not known yet."""
+
 _SLOT_BYTES = 192
 
 
@@ -59,7 +62,7 @@ class VoiceMemory:
     """Everything that the feeding and the playing side of a voice share: a ring and a few plain slots.
 
     Each slot is an aligned 8-byte number with one writer, so no lock is needed, in one process or between two.
-    The feeding side writes ``ended``, ``stopping``, ``held`` and ``gain``; the playing side writes ``state``,
+    The feeding side writes ``ended``, ``stopping``, ``held``, ``gain`` and ``start``; the playing side writes ``state``,
     ``underruns``, ``bad_blocks``, ``first_audible`` and ``level``. Anyone may read.
 
     Args:
@@ -74,6 +77,7 @@ class VoiceMemory:
         self.layout = layout
         self._feeder_flags = memory[0:24].cast("q")
         self._gain = memory[24:32].cast("d")
+        self._start = memory[32:40].cast("q")
         self._player_counts = memory[64:88].cast("q")
         self._player_reals = memory[88:104].cast("d")
         self.ring = RingBuffer(layout.capacity, layout.channels, memory[_SLOT_BYTES:])
@@ -115,6 +119,18 @@ class VoiceMemory:
     @gain.setter
     def gain(self, value: float) -> None:
         self._gain[0] = value
+
+    @property
+    def start(self) -> int:
+        """Frame of the output at which the first sample sounds, or `START_OPEN`; 0 for as soon as the prebuffer is there.
+
+        It counts until the voice has begun. One that is not ready at its frame stays silent until it is given a later one.
+        """
+        return self._start[0]
+
+    @start.setter
+    def start(self, frame: int) -> None:
+        self._start[0] = frame
 
     @property
     def state(self) -> VoiceState:
@@ -194,14 +210,16 @@ class Voice:
         self._state = VoiceState.WAITING
         self._ramp = 0
         self._short = False
+        self._begun = False
 
-    def render(self, frames: int, now: float, decay: float) -> NDArray[np.float32] | None:
+    def render(self, frames: int, now: float, decay: float, frame: int = 0) -> NDArray[np.float32] | None:
         """Make the next ``frames`` (at most `MAX_BLOCK`) of this voice.
 
         Args:
             frames: length of the block.
             now: monotonic time of this callback, seconds.
             decay: factor by which the meter falls over this block.
+            frame: of the output, at which the block begins.
 
         Returns:
             The voice's scratch [frames, channels], valid until the next call; None for silence. A block that holds NaN
@@ -210,7 +228,7 @@ class Voice:
         memory = self.memory
         block = self._scratch[:frames]
         level = memory.level * decay
-        if not self._play(block, now):
+        if not self._play(block, now, frame):
             self._gain.current = memory.gain
             memory.note_level(level)
             return None
@@ -224,7 +242,7 @@ class Voice:
         memory.note_level(max(peak, level))
         return block
 
-    def _play(self, block: NDArray[np.float32], now: float) -> bool:
+    def _play(self, block: NDArray[np.float32], now: float, frame: int) -> bool:
         """Fill ``block`` with sound and silence; False when it would be silence alone (and is left as it was)."""
         memory = self.memory
         # Read the flag before the ring: once it is set, everything that was written before it is there.
@@ -235,8 +253,15 @@ class Voice:
         audible = False
         while position < frames and self._state != VoiceState.FINISHED:
             if self._state == VoiceState.WAITING:
+                wait = 0 if self._begun else self._frames_to_start(frame + position)
+                if wait >= frames - position:
+                    self._finish_unheard(ended, available)
+                    break
                 if not self._may_start(ended, available):
                     break
+                self._begun = True
+                block[position : position + wait] = 0.0
+                position += wait
                 memory.note_audible(now)
                 continue
             if self._state == VoiceState.PLAYING:
@@ -262,6 +287,16 @@ class Voice:
         if audible and position < frames:
             block[position:] = 0.0
         return audible
+
+    def _frames_to_start(self, frame: int) -> int:
+        """How many frames after ``frame`` the voice begins; more than any block where it must wait for another start."""
+        start = self.memory.start
+        return 0 if not start else start - frame if start >= frame else START_OPEN
+
+    def _finish_unheard(self, ended: bool, available: int) -> None:
+        """A voice that waits for its start may be told to stop, or have nothing to play."""
+        if self.memory.stopping or (ended and not available):
+            self._enter(VoiceState.FINISHED)
 
     def _may_start(self, ended: bool, available: int) -> bool:
         """Leave WAITING for PLAYING or FINISHED if it is time to; True when there is something to play."""

@@ -17,6 +17,8 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any, Literal
 
+from packaging.requirements import Requirement
+
 from daw_bridge.cli.failures import CannotStart
 from daw_bridge.cli.session import bridge_address, catalogue, engine_address, read_settings
 from daw_bridge.cli.system_libraries import portaudio_line
@@ -53,6 +55,7 @@ def run_checks(flags: Sequence[str]) -> list[Check]:
     slow: list[Callable[[], Iterable[Check]]] = [
         check_learning_packages,
         check_sound,
+        check_midi,
         lambda: check_model(flags, settings),
     ]
     quick: list[Callable[[], Iterable[Check]]] = [
@@ -87,7 +90,8 @@ def check_packages() -> Iterable[Check]:
     except PackageNotFoundError:
         yield Check("Packages", "warn", "running from a checkout that is not installed", "pip install -e .")
         return
-    names = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in needed if "extra ==" not in line]
+    asked = [Requirement(line) for line in needed]
+    names = [each.name for each in asked if each.marker is None or each.marker.evaluate({"extra": ""})]
     missing = [name for name in names if not _is_installed(name)]
     if missing:
         yield Check("Packages", "fail", f"missing: {', '.join(missing)}", f"pip install {' '.join(missing)}")
@@ -254,6 +258,25 @@ def check_sound() -> Iterable[Check]:
         yield Check(
             "Sound", "ok", f"{len(devices)} outputs; {default.full_name} at {default.sample_rate} Hz is the default"
         )
+
+
+def check_midi() -> Iterable[Check]:
+    """The MIDI inputs, for notes that are played live."""
+    from daw_bridge.midi_input import scan_inputs
+
+    try:
+        inputs = scan_inputs()
+    except RequestError as error:
+        if error.code is ErrorCode.UNSUPPORTED:
+            fix = "apt-get install -y libasound2" if "libasound" in error.value else "pip install 'daw-bridge[midi]'"
+            yield Check("MIDI", "warn", f"no notes can be played live: {error.value}", fix)
+        else:
+            yield Check("MIDI", "warn", error.text, "restart the MIDI system")
+        return
+    names = ", ".join(port.name for port in inputs)
+    yield Check(
+        "MIDI", "ok", f"inputs: {names}" if names else "no input is connected; notes can be sent and read from files"
+    )
 
 
 def check_model(flags: Sequence[str], settings: Settings) -> Iterable[Check]:

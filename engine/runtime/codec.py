@@ -126,13 +126,17 @@ class Codec:
         stream = self.stream()
         return torch.cat((stream.decode(codes), stream.flush()), -1)
 
-    def stream(self, batch: int = 1) -> StreamingDecoder:
+    def stream(self, batch: int = 1, frame: int = 0) -> StreamingDecoder:
         """Begin to decode a stream, or ``batch`` streams that run in step.
+
+        Args:
+            batch: how many streams.
+            frame: of the stream, that comes first. What is decoded from there equals the whole, once the codec's memory is over.
 
         Raises:
             RequestError: ``unsupported`` for codecs that look at the whole file (EnCodec 48 kHz).
         """
-        return StreamingDecoder(self, self._streamable(), batch)
+        return StreamingDecoder(self, self._streamable(), batch, frame)
 
     def embed(self, codes: Tensor) -> Tensor:
         """Look up codes ``[batch, codebooks, n]``: the decoder's input ``[batch * runs, n, dimension]``.
@@ -183,9 +187,10 @@ class StreamingDecoder:
         codec: the codec.
         network: its decoder.
         batch: how many streams run in step.
+        frame: of the streams, that comes first.
     """
 
-    def __init__(self, codec: Codec, network: StreamingNetwork, batch: int = 1) -> None:
+    def __init__(self, codec: Codec, network: StreamingNetwork, batch: int = 1, frame: int = 0) -> None:
         if batch < 1:
             raise RequestError(ErrorCode.OUT_OF_RANGE, "batch", batch, "1 or more")
         self.codec = codec
@@ -195,7 +200,7 @@ class StreamingDecoder:
         self.ended = False
         self._network = network
         with torch.inference_mode():
-            self._states: list[Any] = network.new_states(batch * codec._runs)
+            self._states: list[Any] = network.new_states(batch * codec._runs, frame)
 
     @property
     def lookahead_samples(self) -> int:

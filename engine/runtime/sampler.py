@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from engine.runtime.lm import Condition, Mix, MusicgenLM
 from engine.runtime.patterns import DelayPattern
-from engine.runtime.sampling import SamplingSettings, guide, sample
+from engine.runtime.sampling import SamplingSettings, guide, pass_over, sample
 from engine.runtime.windows import CHUNK, WindowAhead
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a stream has sampled before: it is taken in place of draws, and what comes after it is drawn as it would have been.
+
+    Attributes:
+        codes: ``[rows, codebooks, frames]``, the prompt's frames included.
+        heard_from: the frame at which the first window begins that has to be heard; what comes before it is only laid out.
+        drawn_at: how many frames there were when ``generator`` was read, at least the sampler's prompt; 0 for never.
+        generator: state of the one generator.
+        exact: hear what is known step by step, as it was heard; else many steps at once, which rounds otherwise.
+    """
+
+    codes: Tensor
+    heard_from: int = 0
+    drawn_at: int = 0
+    generator: Tensor | None = None
+    exact: bool = True
 
 
 class FrameSampler:
@@ -35,6 +55,7 @@ class FrameSampler:
         prefill_chunk: the most positions of a prefix or a prompt that one call of `advance` works through.
         ahead: hear the next window's beginning while the present one is sampled. It takes a second cache, as soon as there is
             something for it to hear; a stream that ends within its window never makes one.
+        past: what was sampled of it before; it begins like ``prompt``.
 
     Raises:
         ValueError: arguments that do not fit the model or each other.
@@ -53,6 +74,7 @@ class FrameSampler:
         seed: int | Sequence[int],
         prefill_chunk: int = 64,
         ahead: bool = True,
+        past: Past | None = None,
     ) -> None:
         rows, codebooks = len(conditions), lm.config.num_codebooks
         if prompt is None:
@@ -77,6 +99,8 @@ class FrameSampler:
         self._prefill_chunk = prefill_chunk
         self._generators = _generators(seed, rows, lm.device)
         prompt = prompt.to(lm.device, torch.long)
+        self._past = past
+        self._codes_of_past = None if past is None else past.codes.to(lm.device, torch.long)
         offset = 0
         if prompt.shape[2] >= window_frames:
             offset = prompt.shape[2] - (window_frames - stride_frames)
@@ -92,6 +116,7 @@ class FrameSampler:
         self._offset, self._next_step = offset, prompt.shape[2] - offset + 1
         if not self.done:
             self._open_window(prompt[..., offset:], offset)
+        self._meet_past()
 
     @property
     def frames_done(self) -> int:
@@ -107,6 +132,11 @@ class FrameSampler:
     def done(self) -> bool:
         return self._total is not None and self._frames_done >= self._total
 
+    @property
+    def generator_state(self) -> Tensor:
+        """Where the first generator is: bytes, in host memory."""
+        return self._generators[0].get_state()
+
     def set_condition(self, row: int, condition: Condition | Mix) -> None:
         """Give a row other texts, melody and score, or other weights to those it has, from the next step on.
 
@@ -119,6 +149,8 @@ class FrameSampler:
         Raises:
             ValueError: the model has not enough positions for a text and melody before the codes; nothing has changed.
         """
+        while self._hears_later and self._session.position < self._next_step - 1:
+            self._hear_known()
         self._session.set_condition(row, condition)
         self._conditions[row] = condition
         if self._ahead is not None:
@@ -139,23 +171,29 @@ class FrameSampler:
         """
         if self.done:
             return None
-        if self._session.prefix_pending:
+        heard_from = 0 if self._past is None else self._past.heard_from
+        heard = self._offset >= heard_from
+        if heard and self._session.prefix_pending:
             self._lm.hear_prefix(self._session, self._prefill_chunk)
             return None
         position, step = self._session.position, self._next_step
-        if position < step - 1:
-            end = min(position + self._prefill_chunk, step - 1)
-            self._lm.advance(self._lm.embed(self._sequence[..., position:end]), self._session)
+        if heard and position < step - 1 and not self._hears_later:
+            self._hear_known()
             return None
 
-        if self._ahead is not None and self._ahead.due(step):
+        if self._ahead is not None and self._offset + self._stride >= heard_from and self._ahead.due(step):
             self._ahead.work(self._sequence, step, self._conditions)
             return None
 
-        logits = self._lm(self._sequence[..., position:step], self._session)
-        tokens = self._draw(guide(logits[:, :, -1], self.settings.guidance, self._session.blend))
-        column = self._sequence[..., step]
-        column.copy_(torch.where(self._open_slots[:, step], tokens, column))
+        if step < self._first_drawn:
+            if heard and not self._hears_later:
+                self._lm.advance(self._lm.embed(self._sequence[..., position:step]), self._session)
+            self._pass_over_draw()
+        else:
+            logits = self._lm(self._sequence[..., position:step], self._session)
+            tokens = self._draw(guide(logits[:, :, -1], self.settings.guidance, self._session.blend))
+            column = self._sequence[..., step]
+            column.copy_(torch.where(self._open_slots[:, step], tokens, column))
         self._next_step += 1
 
         frame = self._pattern.frame_completed_at(step)
@@ -171,6 +209,7 @@ class FrameSampler:
             else:
                 self._session.begin(offset)
             self._open_window(shared, offset)
+        self._meet_past()
         return completed
 
     def _open_window(self, prompt: Tensor, offset: int) -> None:
@@ -178,13 +217,51 @@ class FrameSampler:
         self._offset = offset
         self._frames = self._window if self._total is None else min(self._window, self._total - offset)
         self._prompt_frames = prompt.shape[2]
-        self._sequence = self._pattern.sequence(prompt, self._frames, self._lm.config.special_token)
-        self._open_slots = self._pattern.slots(self._prompt_frames, self._frames, self._frames).to(prompt.device)
+        known = prompt
+        if self._codes_of_past is not None and self._codes_of_past.shape[2] > offset + self._prompt_frames:
+            known = self._codes_of_past[..., offset : offset + self._frames]
+        self._sequence = self._pattern.sequence(known, self._frames, self._lm.config.special_token)
+        self._open_slots = self._pattern.slots(known.shape[2], self._frames, self._frames).to(prompt.device)
         self._next_step = self._prompt_frames + 1
+        # A step before this one finds all its tokens known. Where the whole window is, there is nothing left to draw in it.
+        self._first_drawn = known.shape[2] + 1 + min(self._pattern.delays)
+        if known.shape[2] == self._frames:
+            self._first_drawn = self._pattern.steps(self._frames)
         if self._total is not None and offset + self._frames >= self._total:
             self._ahead = None
         if self._ahead is not None:
             self._ahead.begin(offset + self._stride, self._next_step, self._session.prefix_length)
+
+    @property
+    def _hears_later(self) -> bool:
+        """Whether the steps that are known are heard together, once something changes or is to be drawn."""
+        past = self._past
+        return (
+            past is not None
+            and not past.exact
+            and self._offset >= past.heard_from
+            and self._prompt_frames + 1 < self._next_step < self._first_drawn
+        )
+
+    @torch.inference_mode()
+    def _hear_known(self) -> None:
+        """Hear a chunk of what comes before the next step."""
+        position = self._session.position
+        end = min(position + self._prefill_chunk, self._next_step - 1)
+        self._lm.advance(self._lm.embed(self._sequence[..., position:end]), self._session)
+
+    def _meet_past(self) -> None:
+        """Draw on as before from the frame at which it is known how."""
+        past = self._past
+        if past is not None and past.generator is not None and past.drawn_at == self._frames_done:
+            self._generators[0].set_state(past.generator)
+
+    def _pass_over_draw(self) -> None:
+        """Leave the generators as a draw would."""
+        rows, config = self._sequence.shape[0], self._lm.config
+        shape = (config.num_codebooks, config.card)
+        for generator in self._generators:
+            pass_over((rows, *shape) if len(self._generators) == 1 else shape, self.settings, generator)
 
     def _draw(self, logits: Tensor) -> Tensor:
         """Tokens ``[rows, codebooks]`` for guided logits ``[rows, codebooks, card]``."""

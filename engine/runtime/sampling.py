@@ -118,3 +118,9 @@ def draw(probabilities: Tensor, generator: torch.Generator) -> Tensor:
     """
     clocks = torch.empty_like(probabilities, memory_format=torch.contiguous_format).exponential_(1, generator=generator)
     return (probabilities / clocks).argmax(dim=-1)
+
+
+def pass_over(shape: tuple[int, ...], settings: SamplingSettings, generator: torch.Generator) -> None:
+    """Leave the generator as `sample` would that is given logits of this shape."""
+    if settings.temperature != 0:
+        torch.empty(shape, device=generator.device).exponential_(1, generator=generator)

@@ -45,9 +45,12 @@ class StreamingNetwork:
             self.rate *= layer.rate
             self.delay = self.delay * layer.rate + layer.delay
 
-    def new_states(self, batch: int) -> list[Any]:
-        """One state per layer, before the first row."""
-        return [layer.new_state(batch) for layer in self.layers]
+    def new_states(self, batch: int, frame: int = 0) -> list[Any]:
+        """One state per layer, before the first row, which is that of this frame."""
+        states = [layer.new_state(batch) for layer in self.layers]
+        for layer, state in zip(self.layers, states, strict=True):
+            layer.begin_at(frame, state)
+        return states
 
     def step(self, rows: Tensor | None, states: list[Any], last: bool = False) -> Tensor | None:
         """Run rows ``[batch, n, in]`` through all layers: the final rows ``[batch, m, out]``; None is no row.

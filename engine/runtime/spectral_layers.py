@@ -108,6 +108,9 @@ class Synthesis(Layer[Overlap]):
         rows = torch.zeros(batch, self.config.margin, device=self.taper.device)
         return Overlap(rows, started=True, skip=self.delay, pieces=0)
 
+    def begin_at(self, frame: int, state: Overlap) -> None:
+        state.place = frame * self.config.subframes % self.config.noise_period if self.noise is not None else 0
+
     def step(self, rows: Tensor | None, state: Overlap, last: bool) -> Tensor | None:
         parts = []
         if rows is not None:

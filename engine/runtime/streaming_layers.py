@@ -76,6 +76,9 @@ class Layer(ABC, Generic[State]):
     def new_state(self, batch: int) -> State:
         """The state before the first row of ``batch`` streams that run in step."""
 
+    def begin_at(self, frame: int, state: State) -> None:
+        """Let a new state begin at this frame of a stream, for layers to which that makes a difference."""
+
     @abstractmethod
     def step(self, rows: Tensor | None, state: State, last: bool) -> Tensor | None:
         """Take rows ``[batch, n, in]``, give the output rows that became final ``[batch, m, out]``; None is no row.

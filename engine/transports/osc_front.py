@@ -26,6 +26,7 @@ from protocols.messages import (
     Recipe,
     Reply,
     Request,
+    Resume,
     Started,
     Status,
     StreamRequest,
@@ -46,7 +47,7 @@ class _TakeOwner:
 
     gone = False
 
-    def __init__(self, osc: EngineOsc, asker: Asker, request: StreamRequest) -> None:
+    def __init__(self, osc: EngineOsc, asker: Asker, request: StreamRequest | Resume) -> None:
         self.stream = 0
         self._osc = osc
         self._asker = asker
@@ -90,7 +91,7 @@ class _TakeOwner:
         block = np.frombuffer(samples, np.float32).reshape(header.frames, header.channels)
         try:
             if self._recorder is None:
-                name = self._request.prompt or "engine"
+                name = getattr(self._request, "prompt", "") or "engine"
                 self._recorder = record_take(
                     self._osc.takes_folder, name, sample_rate=header.sample_rate, channels=header.channels
                 )
@@ -137,7 +138,7 @@ class _TakeOwner:
         if ended.reason == "failed":
             self._osc.front.fail(self._asker, RequestError(ErrorCode.INTERNAL, "stream", ended.text))
             return
-        seed = self._recipe.seed if self._recipe is not None else self._request.seed
+        seed = self._recipe.seed if self._recipe is not None else self._request.seed or 0
         self._osc.front.done(
             self._asker,
             Finished(
@@ -204,7 +205,7 @@ class EngineOsc:
 
     def handle(self, request: Request, asker: Asker) -> Reply | None:
         """Carry a request out; one that opens a stream is answered when its take is written."""
-        if isinstance(request, Generate | Continue):
+        if isinstance(request, Generate | Continue | Resume):
             owner = _TakeOwner(self, asker, request)
             self._service.handle(request, owner, owner.opened)
             return None

@@ -67,6 +67,9 @@ class OscFront:
         send: puts a packet on its way to a peer; never blocks and never raises.
         settings: a request class whose fields are settings: ``/<root>/param/<name> [value]`` gets and sets each.
         current: the settings' present values, by name.
+
+    ``overhear`` is offered every message that was not asked of this process, with its sender; True means that it was meant for
+    somebody else, such as a host's transport, and gets no answer.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class OscFront:
     ) -> None:
         self.root = root
         self.addresses = form.address_space(requests)
+        self.overhear: Callable[[str, Sequence[Argument], Peer], bool] = lambda *_: False
         self.received = 0
         self.refused = 0
         self._service = service
@@ -150,6 +154,8 @@ class OscFront:
         asker = Asker(peer, path, 0)
         verb = path.removeprefix(f"/{self.root}") if path.startswith(f"/{self.root}/") else path
         try:
+            if not path.startswith(f"/{self.root}/") and self.overhear(path, arguments, sender):
+                return
             if verb == "/notify":
                 self._notify(arguments, sender, path)
             elif self._settings is not None and path.startswith(f"/{self.root}/param/"):

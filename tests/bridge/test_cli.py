@@ -24,6 +24,7 @@ from audio_files.measure import measure
 from daw_bridge.audio.devices import Device
 from daw_bridge.cli import doctor, playing, selftest, system_libraries
 from daw_bridge.cli.options import help_of
+from daw_bridge.midi_input import InputPort
 from protocols.bridge_messages import BridgeReport, Play
 from protocols.errors import ErrorCode, RequestError
 from protocols.fields import fields_of
@@ -380,6 +381,40 @@ def test_doctor_on_sound(outcome: object, state: str, said: str, monkeypatch: py
     assert bool(check.fix) == (state != "ok")
 
 
+@pytest.mark.parametrize(
+    ("outcome", "state", "said", "fix"),
+    [
+        (
+            RequestError(ErrorCode.UNSUPPORTED, "input", "No module named 'rtmidi'"),
+            "warn",
+            "No module",
+            "daw-bridge[midi]",
+        ),
+        (
+            RequestError(ErrorCode.UNSUPPORTED, "input", "libasound.so.2: no such file"),
+            "warn",
+            "libasound",
+            "libasound2",
+        ),
+        (RequestError(ErrorCode.INTERNAL, "input", "timed out"), "warn", "timed out", "restart"),
+        ([], "ok", "no input is connected", ""),
+        ([InputPort("Keys", "UNIX_JACK"), InputPort("Pads", "UNIX_JACK")], "ok", "inputs: Keys, Pads", ""),
+    ],
+)
+def test_doctor_on_midi(outcome: object, state: str, said: str, fix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scan() -> object:
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr("daw_bridge.midi_input.scan_inputs", scan)
+    (check,) = doctor.check_midi()
+    assert check.state == state
+    assert said in check.detail
+    assert fix in check.fix
+    assert bool(check.fix) == (state != "ok")
+
+
 def test_doctor_on_models(tmp_path: Path) -> None:
     def info(name: str, source: str, status: ModelStatus) -> ModelInfo:
         return ModelInfo(name=name, source=source, licence="", parameters=1, status=status, loaded=False, summary="")
@@ -404,7 +439,10 @@ def test_doctor_on_models(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("status", "said"), [("untrained", "noise"), ("preview", "below the marks"), ("trained", "")])
 def test_what_is_played_says_how_far_its_model_is(status: ModelStatus, said: str) -> None:
-    empty = {name: {"str": "", "int": 0, "float": 0.0}[spec.kind] for name, spec in fields_of(BridgeReport).items()}
+    empty = {
+        name: {"str": "", "int": 0, "float": 0.0, "bool": False}[spec.kind]
+        for name, spec in fields_of(BridgeReport).items()
+    }
     report = BridgeReport(**empty | {"model": "pocket", "status": status})  # type: ignore[arg-type]
     console = Console(file=io.StringIO(), width=200)
     playing.warn(report, Play(prompt="x"), console)

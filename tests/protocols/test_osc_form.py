@@ -69,10 +69,13 @@ def test_the_addresses_are_those_of_the_process() -> None:
         for verb in (
             "generate",
             "continue",
+            "resume",
             "melody",
             "update",
             "cancel",
             "streams",
+            "journals",
+            "forget",
             "ping",
             "status",
             "version",
@@ -313,7 +316,7 @@ def test_events_leave_out_what_osc_cannot_carry() -> None:
 
 
 def test_large_counters_are_sent_as_the_largest_number_there_is() -> None:
-    assert form.values_of(Opened(stream=1, seed=1, waiting=2**40)) == (1, 1, 2**31 - 1)
+    assert form.values_of(Opened(stream=1, seed=1, waiting=2**40)) == (1, 1, 2**31 - 1, "")
 
 
 def test_a_failure_is_short_even_where_the_address_is_not() -> None:

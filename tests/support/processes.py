@@ -96,6 +96,7 @@ def engine_settings(folder: Path, *more: str) -> list[str]:
         "log.format=console",
         f"files.takes={folder / 'takes'}",
         f"files.allowed={folder}",
+        f"files.journal={folder / 'journal'}",
         *more,
     ]
 
