@@ -9,22 +9,10 @@ from typing import Any
 import pytest
 
 from daw_bridge.again import remake
-from protocols import PROTOCOL_VERSION
 from protocols.errors import ErrorCode, RequestError
-from protocols.messages import Continue, Generate, Open, Welcome
+from protocols.messages import Continue, Generate, Open
+from tests.support.facts import WELCOME
 
-WELCOME = Welcome(
-    protocol=PROTOCOL_VERSION,
-    version="0",
-    instance=1,
-    model="pocket",
-    fingerprint="abc",
-    status="untrained",
-    sample_rate=32000,
-    channels=1,
-    frame_samples=640,
-    max_message=1,
-)
 CODES = bytes(range(16))
 SIDECAR: dict[str, Any] = {
     "fingerprint": "abc",

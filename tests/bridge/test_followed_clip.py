@@ -13,25 +13,13 @@ import pytest
 from daw_bridge.asking import prepare, update_of
 from daw_bridge.followed_clip import FollowedClip
 from daw_bridge.midi_file import read_midi_clip
-from protocols import PROTOCOL_VERSION
 from protocols.bridge_messages import BridgeUpdate, Play, PlayMidi, PlayOpen
 from protocols.errors import ErrorCode, RequestError
 from protocols.melody import MelodyLine
-from protocols.messages import Generate, Open, Update, Welcome
+from protocols.messages import Generate, Open, Update
 from protocols.settings import FileSettings
+from tests.support.facts import WELCOME
 
-WELCOME = Welcome(
-    protocol=PROTOCOL_VERSION,
-    version="0",
-    instance=1,
-    model="pocket",
-    fingerprint="abc",
-    status="preview",
-    sample_rate=32000,
-    channels=1,
-    frame_samples=640,
-    max_message=1,
-)
 A_MINOR = (69, 71, 72, 74, 76, 77, 76, 69)
 
 

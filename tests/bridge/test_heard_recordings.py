@@ -14,25 +14,13 @@ from daw_bridge.asking import prepare, update_of
 from daw_bridge.followed_clip import FollowedClip
 from daw_bridge.heard_recordings import region_of
 from daw_bridge.note_lists import NoteLists
-from protocols import PROTOCOL_VERSION
 from protocols.bridge_messages import AudioNotes, BridgeUpdate, Play, PlayOpen
 from protocols.errors import ErrorCode, RequestError
 from protocols.melody import ChromaRow, MelodyLine
-from protocols.messages import Generate, Open, ReadMelody, Welcome
+from protocols.messages import Generate, Open, ReadMelody
 from protocols.settings import FileSettings
+from tests.support.facts import WELCOME
 
-WELCOME = Welcome(
-    protocol=PROTOCOL_VERSION,
-    version="0",
-    instance=1,
-    model="pocket",
-    fingerprint="abc",
-    status="preview",
-    sample_rate=32000,
-    channels=1,
-    frame_samples=640,
-    max_message=2**20,
-)
 LINE = MelodyLine.of_seconds([(0, 1, 60), (1, 2, 67)], Fraction(44_101, 22_050))
 ROW = ChromaRow.of_pitches([0, 7, 7, -1], Fraction(2), Fraction(2))
 
