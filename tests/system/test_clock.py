@@ -64,7 +64,8 @@ def play_on_bars(jack: JackServer, host: OscPeer, folder: Path) -> tuple[NDArray
             answer = host.ask("/bridge/play", request, "groove", "duration", 0.5, "seed", 3, "at", "bar", "save", 0)
             assert answer[0] == "/done", answer
             promised.append([message[1] for message in host.heard if message[0] == "/bridge/scheduled"][-1])
-        time.sleep(0.2)  # what has been played is in the recorder one period later
+        last = recorder.frames + RATE // 10  # what has been played is in the recorder a few periods later
+        wait_until(lambda: recorder.frames >= last)
         return recorder.recorded(), recorder.xruns, promised
 
 
