@@ -5,18 +5,22 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import logging
 import subprocess
 import sys
 import threading
 from dataclasses import asdict
 from typing import Any
 
-from daw_bridge.audio.devices import DeviceChoice, child_environment, error_from_dict
+from daw_bridge.audio.capture import Bus, CaptureLayout, CaptureReader
+from daw_bridge.audio.devices import DeviceChoice, InputChoice, child_environment, error_from_dict
 from daw_bridge.audio.mixer import Meters
 from daw_bridge.audio.output import Output
 from daw_bridge.audio.shared import SharedBlock
 from daw_bridge.audio.voice import VoiceLayout, VoiceMemory
 from protocols.errors import ErrorCode, RequestError
+
+_LOG = logging.getLogger(__name__)
 
 OPEN_SECONDS = 10.0
 """How long the sound system may take to open a device."""
@@ -40,6 +44,7 @@ class CardOutput(Output):
         sample_rate: Hz; None, or a rate that the device refuses, for the device's own.
         latency: "low", "high" or seconds.
         blocksize: frames in one callback; 0 lets the device choose.
+        source: what to record from; where it does not open, the card opens without it and ``input_refusal`` says why.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class CardOutput(Output):
         sample_rate: int | None = None,
         latency: str | float = "low",
         blocksize: int = 0,
+        source: InputChoice | None = None,
     ) -> None:
         self._settings: dict[str, Any] = {
             "device": device,
@@ -56,13 +62,30 @@ class CardOutput(Output):
             "sample_rate": sample_rate,
             "latency": latency,
             "blocksize": blocksize,
+            "input": asdict(source or InputChoice()),
         }
+        self._readers = {}
+        self._kept: list[SharedBlock] = []
         self.meters = Meters()
         self._process: subprocess.Popen[bytes] | None = None
         self._voices: dict[int, tuple[VoiceMemory, SharedBlock]] = {}
         self._numbers = itertools.count(1)
 
     def open(self) -> None:
+        wanted = InputChoice(**self._settings["input"])
+        try:
+            self._open(wanted)
+        except RequestError as error:
+            if not wanted.wanted or error.code is not ErrorCode.INTERNAL:
+                raise
+            # The sound system has hung or crashed, which may be the input's doing: the output must not go with it.
+            self._open(InputChoice())
+            self.input_refusal = RequestError(ErrorCode.INTERNAL, "input", wanted.name, error.allowed)
+        self._keep(Bus.OUTPUT, self.channels)
+        if self.inputs:
+            self._keep(Bus.INPUT, self.inputs)
+
+    def _open(self, source: InputChoice) -> None:
         block = SharedBlock.create(Meters.BYTES)
         self.meters = Meters(block.memory)
         try:
@@ -76,7 +99,7 @@ class CardOutput(Output):
                 start_new_session=True,
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
-            self._send({**self._settings, "meters": block.path})
+            self._send({**self._settings, "input": asdict(source), "meters": block.path})
             answer = self._answer()
         except BaseException:
             self.close()
@@ -88,6 +111,20 @@ class CardOutput(Output):
             raise error_from_dict(answer["error"])
         for key, value in answer["opened"].items():
             setattr(self, key, value)
+        refusal = answer["input_refusal"]
+        self.input_refusal = None if refusal is None else error_from_dict(refusal)
+
+    def _keep(self, bus: Bus, channels: int) -> None:
+        """Let the card keep a bus; without memory for it the card plays all the same."""
+        layout = CaptureLayout.lasting(self.sample_rate, channels)
+        try:
+            block = SharedBlock.create(layout.bytes_needed)
+        except OSError as error:
+            _LOG.warning("no memory to keep the %s: %s", bus, error)
+            return
+        self._kept.append(block)
+        self._readers[bus] = CaptureReader(layout, block.memory)
+        self._send({"do": "capture", "bus": bus, "path": block.path, "layout": asdict(layout)})
 
     def close(self) -> None:
         process, self._process = self._process, None
@@ -104,8 +141,9 @@ class CardOutput(Output):
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
-        for _, block in self._voices.values():
+        for block in (*self._kept, *(block for _, block in self._voices.values())):
             block.unlink()
+        self._kept.clear()
         self._voices.clear()
 
     @property

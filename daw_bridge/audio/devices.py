@@ -25,6 +25,9 @@ from protocols.errors import ErrorCode, RequestError
 DeviceChoice = str | int | None
 """A device by index, by name, part of a name, host API ("JACK"), "host API/name", or None for the system's default."""
 
+SAME = "same"
+"""The choice of input that means: the device that is played through."""
+
 SCAN_SECONDS = 10.0
 """How long a look at the devices may take."""
 
@@ -39,7 +42,7 @@ _MISSING = (
 
 @dataclass(frozen=True)
 class Device:
-    """One output device.
+    """One sound card, or one half of it where the sound system knows both apart.
 
     Args:
         index: PortAudio's number; it changes when something is plugged in.
@@ -49,6 +52,8 @@ class Device:
         sample_rate: the rate it runs at by default, Hz.
         default: it is the system's default output.
         host_api_default: it is its host API's default output.
+        inputs: input channels.
+        host_api_default_input: it is its host API's default input.
     """
 
     index: int
@@ -58,11 +63,31 @@ class Device:
     sample_rate: int
     default: bool
     host_api_default: bool
+    inputs: int = 0
+    host_api_default_input: bool = False
 
     @property
     def full_name(self) -> str:
         """Host API and name, as `choose_device` understands it: ``ALSA/USB Audio``."""
         return f"{self.host_api}/{self.name}"
+
+
+@dataclass(frozen=True)
+class InputChoice:
+    """What shall be recorded from.
+
+    Args:
+        name: see `choose_input`; empty or "none" for nothing, so that nobody is asked for the right to a microphone.
+        channels: wanted; fewer if the device has fewer.
+    """
+
+    name: str = ""
+    channels: int = 2
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there shall be an input."""
+        return self.name.strip().lower() not in ("", "none")
 
 
 def load_sounddevice() -> ModuleType:
@@ -80,12 +105,12 @@ def load_sounddevice() -> ModuleType:
 
 
 def list_devices(sounddevice: ModuleType) -> list[Device]:
-    """The output devices that this process's PortAudio knows, in its order."""
+    """The devices that this process's PortAudio knows, in its order; some only play, some only record."""
     apis = sounddevice.query_hostapis()
     default = sounddevice.default.device[1]
     devices = []
     for index, entry in enumerate(sounddevice.query_devices()):
-        if entry["max_output_channels"] < 1:
+        if entry["max_output_channels"] < 1 and entry["max_input_channels"] < 1:
             continue
         api = apis[entry["hostapi"]]
         devices.append(
@@ -97,6 +122,8 @@ def list_devices(sounddevice: ModuleType) -> list[Device]:
                 sample_rate=round(entry["default_samplerate"]),
                 default=index == default,
                 host_api_default=index == api["default_output_device"],
+                inputs=entry["max_input_channels"],
+                host_api_default_input=index == api["default_input_device"],
             )
         )
     return devices
@@ -121,7 +148,7 @@ def scan_devices() -> list[Device]:
 
 
 def choose_device(devices: Sequence[Device], choice: DeviceChoice) -> Device:
-    """Find the device that ``choice`` means.
+    """Find the device to play through that ``choice`` means.
 
     In this order: the index; "default" or None; the exact name or "host API/name"; the start of a host API's name (its
     default device); a part of exactly one name, capitals aside. Where several devices fit equally well, the one on the
@@ -130,6 +157,7 @@ def choose_device(devices: Sequence[Device], choice: DeviceChoice) -> Device:
     Raises:
         RequestError: UNKNOWN_DEVICE, naming the devices there are.
     """
+    devices = [device for device in devices if device.channels]
     if isinstance(choice, str) and choice.strip().lstrip("-").isdigit():
         choice = int(choice)
     if isinstance(choice, int):
@@ -137,7 +165,8 @@ def choose_device(devices: Sequence[Device], choice: DeviceChoice) -> Device:
     elif choice is None or choice.strip().lower() in ("", "default"):
         found = [device for device in devices if device.default]
     else:
-        found = _by_name(devices, choice.strip().lower())
+        usual_of_api = [device for device in devices if device.host_api_default]
+        found = _by_name(devices, choice.strip().lower(), usual_of_api)
     if len(found) > 1:
         usual = {device.host_api for device in devices if device.default}
         found = [device for device in found if device.host_api in usual] or found
@@ -147,11 +176,40 @@ def choose_device(devices: Sequence[Device], choice: DeviceChoice) -> Device:
     return found[0]
 
 
-def _by_name(devices: Sequence[Device], wanted: str) -> list[Device]:
+def choose_input(devices: Sequence[Device], choice: str, output: Device) -> Device:
+    """Find the device to record from beside ``output``: one of the same host API, since both share one callback.
+
+    In this order: `SAME` for the output itself; "default" for the host API's default input; the number; the exact name or "host
+    API/name"; a part of exactly one name, capitals aside.
+
+    Raises:
+        RequestError: UNKNOWN_DEVICE, naming the inputs there are.
+    """
+    inputs = [device for device in devices if device.inputs and device.host_api == output.host_api]
+    usual = [device for device in inputs if device.host_api_default_input]
+    wanted = choice.strip().lower()
+    if wanted == SAME:
+        found = [device for device in inputs if device.index == output.index]
+    elif wanted == "default":
+        found = usual
+    elif wanted.isdigit():
+        found = [device for device in inputs if device.index == int(wanted)]
+    else:
+        found = _by_name(inputs, wanted, usual)
+    if len(found) != 1:
+        names = ", ".join(f"{device.index}: {device.name}" for device in found or inputs)
+        raise RequestError(
+            ErrorCode.UNKNOWN_DEVICE, "input", choice, names or f"{output.host_api} has no input; none for no input"
+        )
+    return found[0]
+
+
+def _by_name(devices: Sequence[Device], wanted: str, usual: Sequence[Device]) -> list[Device]:
+    """The devices that a name means; that of a host API means those of ``usual`` that are its own."""
     exact = [device for device in devices if wanted in (device.name.lower(), device.full_name.lower())]
     if exact:
         return exact
-    by_api = [device for device in devices if device.host_api_default and device.host_api.lower().startswith(wanted)]
+    by_api = [device for device in usual if device.host_api.lower().startswith(wanted)]
     if by_api:
         return by_api
     return [device for device in devices if wanted in device.full_name.lower()]

@@ -88,6 +88,21 @@ class VoiceStatus:
     level: float
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a voice plays.
+
+    Args:
+        output: on which output; its frames count from its opening.
+        origin: source frame with which it began there.
+        frames: of the output, that were taken from it there so far.
+    """
+
+    output: Output
+    origin: Fraction
+    frames: int
+
+
 class _Route:
     """The way of one stream into one output: resampler, ring, and the arithmetic between the two rates.
 
@@ -114,6 +129,11 @@ class _Route:
     def position(self) -> Fraction:
         """How far the callback has come in the stream, source frames."""
         return self._origin + self.memory.frames_played * self._step
+
+    @property
+    def place(self) -> Place:
+        """How far the callback has come, exactly."""
+        return Place(self.output, self._origin, self.memory.frames_played)
 
     @property
     def ready_seconds(self) -> float:
@@ -203,6 +223,7 @@ class Feeder:
         self._ending = False
         self._stopped = False
         self._done = False
+        self._place: Place | None = None
 
     def write(self, chunk: NDArray[np.floating]) -> int:
         """Take as much of ``chunk`` as there is room for, and pass on what fits.
@@ -281,6 +302,25 @@ class Feeder:
         with self._lock:
             if self._scheduled and self._route is not None:
                 self._route.memory.start = START_OPEN
+
+    def release(self) -> None:
+        """Begin as soon as there is sound enough, whatever frame was named."""
+        with self._lock:
+            self._scheduled = False
+            if self._route is not None:
+                self._route.memory.start = 0
+
+    def stop_at(self, output: Output, frame: int) -> None:
+        """Fade out for good from a frame of an output on, or not after all (0); without effect on another output."""
+        with self._lock:
+            if self._route is not None and self._route.output is output:
+                self._route.memory.stop = frame
+
+    @property
+    def place(self) -> Place | None:
+        """Where it plays, or played last; None before it was attached."""
+        with self._lock:
+            return self._place if self._route is None else self._route.place
 
     @property
     def begun(self) -> bool:
@@ -394,6 +434,7 @@ class Feeder:
         if route is None:
             return
         self._position = self._reached()
+        self._place = route.place
         self._underruns += route.memory.underruns
         self._first_audible = self._first_audible or route.memory.first_audible
         # In this order: `finished` reads both without the lock, and must not fall back to False.

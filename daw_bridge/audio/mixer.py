@@ -24,7 +24,7 @@ _READ_ATTEMPTS = 8
 class Meters:
     """What an output reports, in plain 8-byte slots with one writer each, in one process or shared by two.
 
-    The callback writes all of it but ``active`` (the output's own watch) and ``underflows`` (the output's callback).
+    The callback writes all of it but ``active`` (the output's own watch), ``underflows`` and ``overflows`` (the output's callback).
 
     Args:
         memory: zeroed, writable bytes, at least ``Meters.BYTES``; private memory when left out.
@@ -41,6 +41,7 @@ class Meters:
         self._turn = memory[48:56].cast("q")
         self._heard_frame = memory[56:64].cast("q")
         self._heard_time = memory[80:88].cast("d")
+        self._overflows = memory[88:96].cast("q")
 
     @property
     def callbacks(self) -> int:
@@ -66,6 +67,11 @@ class Meters:
     def underflows(self) -> int:
         """Blocks that the sound system says came too late."""
         return self._counts[4]
+
+    @property
+    def overflows(self) -> int:
+        """Blocks before which the sound system says that it dropped some of the input."""
+        return self._overflows[0]
 
     @property
     def active(self) -> bool:
@@ -121,6 +127,10 @@ class Meters:
     def note_underflow(self) -> None:
         """Output: count one late block."""
         self._counts[4] += 1
+
+    def note_overflow(self) -> None:
+        """Output: count one gap in the input."""
+        self._overflows[0] += 1
 
     def note_active(self, active: bool) -> None:
         """Output: say whether the stream runs."""

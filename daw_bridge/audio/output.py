@@ -11,15 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from daw_bridge.audio.capture import Bus, Capture, CaptureLayout, CaptureReader, CaptureWriter
 from daw_bridge.audio.mixer import Meters, Mixer
 from daw_bridge.audio.voice import VoiceLayout, VoiceMemory
+from protocols.errors import ErrorCode, RequestError
 
 DEFAULT_SAMPLE_RATE = 48_000
 """Rate of an output that has no card to ask, Hz."""
 
 
 class Output(ABC):
-    """Something that plays voices.
+    """Something that plays voices, and that may have an input which delivers a block for each block that it takes.
 
     An output is opened once and closed once; ``sample_rate`` and the rest of the description hold from `open` on.
 
@@ -35,6 +37,14 @@ class Output(ABC):
     latency: float = 0.0
     """Seconds from a callback to the ear, as the sound system reports it."""
     meters: Meters
+    inputs: int = 0
+    """Channels of the input; 0 without one."""
+    input_name: str = ""
+    round_trip: float = 0.0
+    """Seconds from a callback to the ear and from there, through the input, to a callback."""
+    input_refusal: RequestError | None = None
+    """Why there is no input although one was wanted."""
+    _readers: dict[Bus, CaptureReader]
 
     @abstractmethod
     def open(self) -> None:
@@ -64,6 +74,24 @@ class Output(ABC):
     @abstractmethod
     def set_gain(self, gain: float) -> None:
         """Glide the sum to a linear gain."""
+
+    def capture(self, bus: Bus, offset: float = 0.0) -> Capture:
+        """What this output plays or hears, from its opening on; any thread.
+
+        Args:
+            bus: which of both.
+            offset: seconds that the input lags behind what the sound system says of its latency.
+
+        Raises:
+            RequestError: UNSUPPORTED where there is no such bus; the text says why.
+        """
+        reader = self._readers.get(bus)
+        if reader is None:
+            why = self.input_refusal.text if bus is Bus.INPUT and self.input_refusal is not None else ""
+            allowed = why or ("an output with an input: /bridge/input" if bus is Bus.INPUT else "an open output")
+            raise RequestError(ErrorCode.UNSUPPORTED, "bus", str(bus), allowed)
+        delay = round((self.round_trip + offset) * self.sample_rate) if bus is Bus.INPUT else 0
+        return Capture(bus, reader, self.sample_rate, delay, self.meters, lambda: self.active)
 
 
 @dataclass(frozen=True)
@@ -98,6 +126,7 @@ class LocalOutput(Output):
         blocksize: frames in one callback.
         meters: where the mixer reports; private ones when left out.
         clock: seconds, monotonic.
+        inputs: channels of the input; 0 without one.
     """
 
     def __init__(
@@ -107,12 +136,41 @@ class LocalOutput(Output):
         blocksize: int = 512,
         meters: Meters | None = None,
         clock: Callable[[], float] = time.monotonic,
+        inputs: int = 0,
     ) -> None:
         self.sample_rate = sample_rate
         self.channels = channels
         self.blocksize = blocksize
+        self.inputs = inputs
         self.mixer = Mixer(sample_rate, channels, meters, clock)
         self.meters = self.mixer.meters
+        self._readers = {}
+        self._played: CaptureWriter | None = None
+        self._heard: CaptureWriter | None = None
+
+    def keep(self, bus: Bus, writer: CaptureWriter) -> None:
+        """Let the callback write a bus to ``writer`` from its next block on."""
+        if bus is Bus.INPUT:
+            self._heard = writer
+        else:
+            self._played = writer
+
+    def keep_here(self) -> None:
+        """Keep both buses in this process's memory."""
+        for bus, channels in ((Bus.OUTPUT, self.channels), (Bus.INPUT, self.inputs)):
+            if channels and bus not in self._readers:
+                writer = CaptureWriter(CaptureLayout.lasting(self.sample_rate, channels))
+                self._readers[bus] = writer.reader()
+                self.keep(bus, writer)
+
+    def render(self, out: NDArray[np.float32], ahead: float = 0.0, heard: NDArray[np.float32] | None = None) -> None:
+        """Callback: fill ``out`` [frames, channels] as `Mixer.render` does, and keep it and what came in, ``heard``."""
+        first = self.meters.frames
+        self.mixer.render(out, ahead)
+        if self._played is not None:
+            self._played.write(first, out)
+        if self._heard is not None and heard is not None:
+            self._heard.write(first, heard)
 
     def add_voice(self, layout: VoiceLayout) -> VoiceMemory:
         memory = VoiceMemory(layout)
@@ -137,11 +195,13 @@ class OfflineOutput(LocalOutput):
         channels: int = 2,
         blocksize: int = 512,
         clock: Callable[[], float] = time.monotonic,
+        inputs: int = 0,
     ) -> None:
-        super().__init__(sample_rate, channels, blocksize, clock=clock)
+        super().__init__(sample_rate, channels, blocksize, clock=clock, inputs=inputs)
         self._open = False
 
     def open(self) -> None:
+        self.keep_here()
         self._open = True
 
     def close(self) -> None:
@@ -151,11 +211,17 @@ class OfflineOutput(LocalOutput):
     def active(self) -> bool:
         return self._open
 
-    def advance(self, frames: int) -> NDArray[np.float32]:
-        """Render ``frames`` in blocks of ``blocksize`` (the last may be shorter); return them [frames, channels]."""
+    def advance(self, frames: int, heard: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Render ``frames`` in blocks of ``blocksize`` (the last may be shorter); return them [frames, channels].
+
+        ``heard`` [frames, inputs] comes in meanwhile; silence when left out.
+        """
         out: NDArray[np.float32] = np.empty((frames, self.channels), np.float32)
+        if heard is None:
+            heard = np.zeros((frames, self.inputs), np.float32)
         for start in range(0, frames, self.blocksize):
-            self.mixer.render(out[start : start + self.blocksize])
+            block = slice(start, start + self.blocksize)
+            self.render(out[block], heard=heard[block])
         return out
 
 
@@ -178,6 +244,7 @@ class PacedOutput(LocalOutput):
         self._thread = threading.Thread(target=self._run, name="paced-output", daemon=True)
 
     def open(self) -> None:
+        self.keep_here()
         self._thread.start()
 
     def close(self) -> None:
@@ -194,7 +261,7 @@ class PacedOutput(LocalOutput):
         start, blocks = time.monotonic(), 0
         while True:
             due = start + blocks * self.blocksize / self.sample_rate
-            self.mixer.render(block, due + self.latency - time.monotonic())
+            self.render(block, due + self.latency - time.monotonic())
             blocks += 1
             late = time.monotonic() - (start + blocks * self.blocksize / self.sample_rate)
             if late > self._GIVE_UP_SECONDS:

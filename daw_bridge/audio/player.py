@@ -10,10 +10,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from daw_bridge.audio.capture import Bus, Capture
 from daw_bridge.audio.card import CardOutput
-from daw_bridge.audio.devices import DeviceChoice
+from daw_bridge.audio.devices import DeviceChoice, InputChoice
 from daw_bridge.audio.feeder import FADE_SECONDS, MAX_GAIN, Feeder, VoiceStatus
 from daw_bridge.audio.output import DEFAULT_SAMPLE_RATE, CardReading, Output, PacedOutput, read_card
+from daw_bridge.audio.player_status import PlayerStatus, status_of
 from daw_bridge.audio.recovery import NO_CARD, Liveness, RecoveryPolicy, Search
 from protocols.errors import ErrorCode, RequestError
 
@@ -29,7 +34,8 @@ _HANDOVER_SECONDS = 0.3
 class PlayerEvent(StrEnum):
     """What `Player` reports through its callback, each with a dictionary of details.
 
-    ``device_opened``: name, host_api, sample_rate, channels, blocksize, latency, fallback (bool), reason.
+    ``device_opened``: name, host_api, sample_rate, channels, blocksize, latency, fallback (bool), reason, input, inputs,
+    input_reason.
     ``device_lost``: name, host_api, reason.
     """
 
@@ -38,7 +44,7 @@ class PlayerEvent(StrEnum):
 
 
 EventListener = Callable[[PlayerEvent, dict[str, Any]], None]
-OutputOpener = Callable[[DeviceChoice], Output]
+OutputOpener = Callable[[DeviceChoice, InputChoice], Output]
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,8 @@ class PlayerSettings:
         latency: "low", "high" or seconds.
         blocksize: frames in one callback; 0 lets the card choose.
         recovery: what to do when a card dies.
+        source: what to record from.
+        input_offset: seconds that the input lags behind what the sound system says of its latency.
     """
 
     channels: int = 2
@@ -58,45 +66,8 @@ class PlayerSettings:
     latency: str | float = "low"
     blocksize: int = 0
     recovery: RecoveryPolicy = field(default_factory=RecoveryPolicy)
-
-
-@dataclass(frozen=True)
-class PlayerStatus:
-    """What the player is doing.
-
-    Args:
-        state: "stopped", "playing", "fallback" (playing, but not where the user wants) or "searching" (standing still).
-        name: of the output, "" while there is none; so for the rest.
-        host_api: sound system.
-        sample_rate: Hz.
-        channels: of the output.
-        blocksize: frames in one callback.
-        latency: seconds from callback to ear.
-        callbacks: blocks rendered by this output.
-        underflows: blocks that the sound system says came too late.
-        clipped_blocks: blocks in which the sum went over full scale.
-        faults: blocks lost to an exception in the callback.
-        max_render_seconds: longest time that a block took.
-        level: peak meter of the sum, linear.
-        lost: how many outputs have died since `Player.start`.
-        voices: number of voices that have not finished.
-    """
-
-    state: str
-    name: str
-    host_api: str
-    sample_rate: int
-    channels: int
-    blocksize: int
-    latency: float
-    callbacks: int
-    underflows: int
-    clipped_blocks: int
-    faults: int
-    max_render_seconds: float
-    level: float
-    lost: int
-    voices: int
+    source: InputChoice = field(default_factory=InputChoice)
+    input_offset: float = 0.0
 
 
 class Player:
@@ -106,7 +77,8 @@ class Player:
     still; the same device is tried again at once and then at growing intervals. After `RecoveryPolicy.patience` the
     system's default device is taken, and failing that no card at all, so that streams go on; from there the player
     keeps looking for the device that was asked for and returns to it. A new output may run at another rate. Every
-    voice goes on from the frame after the last one that the old output took.
+    voice goes on from the frame after the last one that the old output took. What is played, and what an input hears, can be
+    read back by the frames of the output.
 
     Threads: any thread may call any method. ``on_event`` is called on the watchdog's thread, or on the caller's in
     `start` and `set_device`, with no lock held.
@@ -114,7 +86,8 @@ class Player:
     Args:
         settings: see `PlayerSettings`.
         on_event: told about devices; must not block.
-        open_output: makes and opens the output for a choice of device; raises RequestError.
+        open_output: makes and opens the output for a choice of device, with the input that is chosen where it opens; raises
+            RequestError.
     """
 
     def __init__(
@@ -132,6 +105,8 @@ class Player:
         self._feeders: list[Feeder] = []
         self._output: Output | None = None
         self._wanted: DeviceChoice = None
+        self._taken: DeviceChoice = None  # what the present output was opened as
+        self._source = self._settings.source
         self._fallback = False
         self._gain = 1.0
         self._lost = 0
@@ -150,7 +125,8 @@ class Player:
             if self._run is not None:
                 raise RequestError(ErrorCode.NOT_ALLOWED, "device", device, "a player that is not running")
             output, reason = self._first_output(device)
-            self._take_over(output, _lasting_choice(device, output), bool(reason))
+            wanted = _lasting_choice(device, output)
+            self._take_over(output, wanted, NO_CARD if reason else wanted, bool(reason))
             self._run = _Run(self._feed, self._watch)
         self._announce(output, reason)
 
@@ -164,8 +140,71 @@ class Player:
             if self._run is None:
                 raise RequestError(ErrorCode.NOT_ALLOWED, "device", device, "a player that is running")
             output, reason = self._first_output(device)
-            self._take_over(output, _lasting_choice(device, output), bool(reason))
+            wanted = _lasting_choice(device, output)
+            self._take_over(output, wanted, NO_CARD if reason else wanted, bool(reason))
         self._announce(output, reason)
+
+    def set_input(self, source: InputChoice) -> None:
+        """Record from another input from now on, or from none; what plays goes on without losing a frame.
+
+        The card is opened anew, beside the old one where the sound system lets it. Where a card can be opened but once, voices
+        fade out, stand still until it is open again, and go on.
+
+        Raises:
+            RequestError: the input is unknown or does not open, and what was there before is kept; NOT_ALLOWED when not started.
+        """
+        with self._changing:
+            if self._run is None:
+                raise RequestError(ErrorCode.NOT_ALLOWED, "input", source.name, "a player that is running")
+            old = self._output
+            # The search for a card will take it along; and no input for no input is no change.
+            if old is None or not (source.wanted or self._source.wanted):
+                self._source = source
+                return
+            refusal: RequestError | None = None
+            try:
+                output = self._open_with(source)
+            except RequestError as error:
+                if error.code is ErrorCode.UNKNOWN_DEVICE or self._taken == NO_CARD:
+                    raise
+                output, refusal = self._open_in_turn(old, source)
+            self._take_over(output, self._wanted, self._taken, self._fallback)
+            if refusal is None:
+                self._source = source
+        self._announce(output, "")
+        if refusal is not None:
+            raise refusal
+
+    @property
+    def source(self) -> InputChoice:
+        """The input that is chosen; whether it is there, `status` tells."""
+        return self._source
+
+    def listen(self, bus: Bus) -> Capture:
+        """What the present output plays or hears, by its frames as they are heard; it does not pass on to the next output.
+
+        Raises:
+            RequestError: UNSUPPORTED where there is no input; NOT_ALLOWED while there is no output.
+        """
+        output = self._output
+        if output is None:
+            raise RequestError(ErrorCode.NOT_ALLOWED, "bus", str(bus), "a sound card; it is being looked for")
+        return output.capture(bus, self._settings.input_offset)
+
+    def capture(self, bus: Bus, first: int, frames: int) -> NDArray[np.float32]:
+        """What was played, or came in in time with it, from a frame of the present output on: a copy [frames, channels].
+
+        Frames are those of the output as they are heard: what comes in is moved back by the latency of output and input, so that a
+        note that is struck with output frame f begins at f on both buses.
+
+        Raises:
+            RequestError: as `listen`; OUT_OF_RANGE where some of it is not there yet, was never captured or is overwritten.
+        """
+        return self.listen(bus).read(first, frames)
+
+    def captured_until(self, bus: Bus) -> int:
+        """The frame behind the last one that `capture` gives; raises as `listen`."""
+        return self.listen(bus).latest
 
     def close(self) -> None:
         """Fade out, close the output and end the threads, within a few seconds. Safe to call twice."""
@@ -243,24 +282,7 @@ class Player:
             state = "stopped" if self._run is None else "searching"
             if output is not None:
                 state = "fallback" if self._fallback else "playing"
-        meters = None if output is None else output.meters
-        return PlayerStatus(
-            state=state,
-            name="" if output is None else output.name,
-            host_api="" if output is None else output.host_api,
-            sample_rate=0 if output is None else output.sample_rate,
-            channels=0 if output is None else output.channels,
-            blocksize=0 if output is None else output.blocksize,
-            latency=0.0 if output is None else output.latency,
-            callbacks=0 if meters is None else meters.callbacks,
-            underflows=0 if meters is None else meters.underflows,
-            clipped_blocks=0 if meters is None else meters.clipped_blocks,
-            faults=0 if meters is None else meters.faults,
-            max_render_seconds=0.0 if meters is None else meters.max_render_seconds,
-            level=0.0 if meters is None else meters.level,
-            lost=self._lost,
-            voices=voices,
-        )
+        return status_of(output, state, lost=self._lost, voices=voices)
 
     def reading(self) -> CardReading | None:
         """What the output says of its time; None while there is none."""
@@ -270,38 +292,63 @@ class Player:
         """Status of each voice that has not finished, oldest first."""
         return [feeder.status() for feeder in self._live_feeders()]
 
-    def _open_card(self, device: DeviceChoice) -> Output:
+    def _open_card(self, device: DeviceChoice, source: InputChoice) -> Output:
+        settings = self._settings
         if device == NO_CARD:
-            output: Output = PacedOutput(self._settings.sample_rate or DEFAULT_SAMPLE_RATE, self._settings.channels)
+            output: Output = PacedOutput(settings.sample_rate or DEFAULT_SAMPLE_RATE, settings.channels)
+            if source.wanted:
+                output.input_refusal = RequestError(ErrorCode.UNSUPPORTED, "input", source.name, "a sound card")
         else:
-            settings = self._settings
-            output = CardOutput(device, settings.channels, settings.sample_rate, settings.latency, settings.blocksize)
+            output = CardOutput(
+                device, settings.channels, settings.sample_rate, settings.latency, settings.blocksize, source
+            )
         output.open()
         return output
 
     def _first_output(self, device: DeviceChoice) -> tuple[Output, str]:
         """Open what the user asks for; without a wish, no card will do, and the reason is returned."""
         try:
-            return self._open_output(device), ""
+            return self._open_output(device, self._source), ""
         except RequestError as error:
             if device is not None:
                 raise
-            return self._open_output(NO_CARD), error.text
+            return self._open_output(NO_CARD, self._source), error.text
 
-    def _take_over(self, output: Output, wanted: DeviceChoice, fallback: bool) -> None:
+    def _open_with(self, source: InputChoice) -> Output:
+        """Open the present device with an input, or raise RequestError."""
+        output = self._open_output(self._taken, source)
+        if source.wanted and output.input_refusal is not None:
+            output.close()
+            raise output.input_refusal
+        return output
+
+    def _open_in_turn(self, old: Output, source: InputChoice) -> tuple[Output, RequestError | None]:
+        """Close the output, then open it with another input, or as it was and say why; if neither opens the watchdog goes on."""
+        self._quieten()
+        old.close()
+        try:
+            return self._open_with(source), None
+        except RequestError as error:
+            return self._open_output(self._taken, self._source), error
+
+    def _take_over(self, output: Output, wanted: DeviceChoice, taken: DeviceChoice, fallback: bool) -> None:
         """Move every voice to ``output``, which is open, and close the old one. Holds ``_changing``."""
         old = self._output
         if old is not None:
-            for feeder in self._live_feeders():
-                feeder.hold()
-            self._wait_for_silence()
+            self._quieten()
         with self._lock:
             output.set_gain(self._gain)
             for feeder in self._feeders:
                 self._attach(feeder, output)
-            self._output, self._wanted, self._fallback = output, wanted, fallback
+            self._output, self._wanted, self._taken, self._fallback = output, wanted, taken, fallback
         if old is not None:
             old.close()
+
+    def _quieten(self) -> None:
+        """Let every voice fade out and stand where it is."""
+        for feeder in self._live_feeders():
+            feeder.hold()
+        self._wait_for_silence()
 
     def _attach(self, feeder: Feeder, output: Output) -> None:
         try:
@@ -356,19 +403,21 @@ class Player:
     ) -> bool:
         """Try the devices that the search names now; True when one of them plays."""
         reason = ""
+        source = self._source
         for choice in search.candidates(time.monotonic(), playing=current is not None):
             try:
-                output = self._open_output(choice)
+                output = self._open_output(choice, source)
             except RequestError as error:
                 reason = reason or error.text
                 continue
             fallback = choice != wanted
             with self._changing:
-                # The user may have chosen another device, or closed the player, while this one was being opened.
-                if ending.is_set() or self._run is None or self._output is not current:
+                # The user may have chosen other devices, or closed the player, while this one was being opened.
+                changed = self._output is not current or self._source is not source
+                if ending.is_set() or self._run is None or changed:
                     output.close()
                     return False
-                self._take_over(output, wanted, fallback)
+                self._take_over(output, wanted, choice, fallback)
             self._announce(output, reason if fallback else "")
             return True
         return False
@@ -381,8 +430,11 @@ class Player:
             "channels": output.channels,
             "blocksize": output.blocksize,
             "latency": output.latency,
-            "fallback": bool(reason),
+            "fallback": self._fallback,
             "reason": reason,
+            "input": output.input_name,
+            "inputs": output.inputs,
+            "input_reason": "" if output.input_refusal is None else output.input_refusal.text,
         }
         self._tell(PlayerEvent.DEVICE_OPENED, details)
 

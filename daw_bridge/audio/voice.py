@@ -62,7 +62,7 @@ class VoiceMemory:
     """Everything that the feeding and the playing side of a voice share: a ring and a few plain slots.
 
     Each slot is an aligned 8-byte number with one writer, so no lock is needed, in one process or between two.
-    The feeding side writes ``ended``, ``stopping``, ``held``, ``gain`` and ``start``; the playing side writes ``state``,
+    The feeding side writes ``ended``, ``stopping``, ``held``, ``gain``, ``start`` and ``stop``; the playing side writes ``state``,
     ``underruns``, ``bad_blocks``, ``first_audible`` and ``level``. Anyone may read.
 
     Args:
@@ -78,6 +78,7 @@ class VoiceMemory:
         self._feeder_flags = memory[0:24].cast("q")
         self._gain = memory[24:32].cast("d")
         self._start = memory[32:40].cast("q")
+        self._stop = memory[40:48].cast("q")
         self._player_counts = memory[64:88].cast("q")
         self._player_reals = memory[88:104].cast("d")
         self.ring = RingBuffer(layout.capacity, layout.channels, memory[_SLOT_BYTES:])
@@ -131,6 +132,15 @@ class VoiceMemory:
     @start.setter
     def start(self, frame: int) -> None:
         self._start[0] = frame
+
+    @property
+    def stop(self) -> int:
+        """Frame of the output at which the voice begins to fade out for good; 0 for none."""
+        return self._stop[0]
+
+    @stop.setter
+    def stop(self, frame: int) -> None:
+        self._stop[0] = frame
 
     @property
     def state(self) -> VoiceState:
@@ -211,6 +221,7 @@ class Voice:
         self._ramp = 0
         self._short = False
         self._begun = False
+        self._stopping = False
 
     def render(self, frames: int, now: float, decay: float, frame: int = 0) -> NDArray[np.float32] | None:
         """Make the next ``frames`` (at most `MAX_BLOCK`) of this voice.
@@ -251,6 +262,8 @@ class Voice:
         frames = len(block)
         position = 0
         audible = False
+        stop = memory.stop or START_OPEN
+        self._stopping = memory.stopping or stop <= frame
         while position < frames and self._state != VoiceState.FINISHED:
             if self._state == VoiceState.WAITING:
                 wait = 0 if self._begun else self._frames_to_start(frame + position)
@@ -265,9 +278,11 @@ class Voice:
                 memory.note_audible(now)
                 continue
             if self._state == VoiceState.PLAYING:
-                count, gains = self._next_step(frames - position, available)
+                self._stopping = self._stopping or stop <= frame + position
+                room = frames - position if self._stopping else min(frames, stop - frame) - position
+                count, gains = self._next_step(room, available)
                 if not count:
-                    self._short = not (memory.stopping or memory.held)
+                    self._short = not (self._stopping or memory.held)
                     self._enter(VoiceState.FADING)
                     continue
             else:
@@ -295,23 +310,22 @@ class Voice:
 
     def _finish_unheard(self, ended: bool, available: int) -> None:
         """A voice that waits for its start may be told to stop, or have nothing to play."""
-        if self.memory.stopping or (ended and not available):
+        if self._stopping or (ended and not available):
             self._enter(VoiceState.FINISHED)
 
     def _may_start(self, ended: bool, available: int) -> bool:
         """Leave WAITING for PLAYING or FINISHED if it is time to; True when there is something to play."""
-        memory = self.memory
-        if memory.stopping or (ended and not available):
+        if self._stopping or (ended and not available):
             self._enter(VoiceState.FINISHED)
             return False
-        if memory.held or not (ended or available >= self._prebuffer):
+        if self.memory.held or not (ended or available >= self._prebuffer):
             return False
         self._enter(VoiceState.PLAYING)
         return True
 
     def _next_step(self, room: int, available: int) -> tuple[int, NDArray[np.float32] | None]:
         """How many frames may be played on, rising or level, and at which gains (None for 1); 0 to fade out."""
-        if self.memory.stopping or self.memory.held:
+        if self._stopping or self.memory.held:
             return 0, None
         ramp = self._ramp
         spare = available - ramp
@@ -326,7 +340,7 @@ class Voice:
 
     def _faded_out(self, ended: bool, available: int) -> None:
         """The fade out has reached silence: finish, or wait for more."""
-        if self.memory.stopping or (ended and not available):
+        if self._stopping or (ended and not available):
             self._enter(VoiceState.FINISHED)
             return
         if self._short:

@@ -90,6 +90,26 @@ def test_stop_fades_out_within_one_fade(block: int) -> None:
     assert memory.underruns == 0
 
 
+@pytest.mark.parametrize("block", BLOCKS)
+def test_one_voice_takes_over_from_another_at_a_frame(block: int) -> None:
+    output = OfflineOutput(blocksize=block)
+    frame, ones = 5555, np.ones((40_000, 2), np.float32)
+    leaving, entering = output.add_voice(layout()), output.add_voice(layout())
+    for memory in (leaving, entering):
+        memory.ring.write(ones)
+    leaving.stop = entering.start = frame
+    sounds = [output.advance(3 * block)]
+    leaving.stop = 0 if block < 1000 else frame  # taken back before it comes
+    sounds.append(output.advance(block))
+    leaving.stop = frame if block < 1000 else leaving.stop
+    sounds.append(output.advance(12_000))
+    heard = np.concatenate(sounds)
+    assert np.allclose(heard[FADE : FADE + 11_000], 1, atol=1e-6), "two fades that add up to 1, at one frame"
+    assert (leaving.state, entering.state) == (VoiceState.FINISHED, VoiceState.PLAYING)
+    assert leaving.frames_played == frame + FADE
+    assert leaving.underruns == entering.underruns == 0
+
+
 @pytest.mark.parametrize("frequency", [50.0, 997.0])
 def test_a_full_scale_sine_never_steps_more_than_by_itself_and_the_fade(frequency: float) -> None:
     output = OfflineOutput(blocksize=333)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from daw_bridge.audio.devices import DeviceChoice
+from daw_bridge.audio.devices import DeviceChoice, InputChoice
 from daw_bridge.audio.output import OfflineOutput, Output, PacedOutput
 from daw_bridge.audio.player import MAX_VOICES, Player, PlayerEvent, PlayerSettings
 from daw_bridge.audio.recovery import NO_CARD, Liveness, RecoveryPolicy, Search
@@ -32,7 +32,7 @@ class Desk:
         self.opened: list[OfflineOutput] = []
         self.events: list[tuple[PlayerEvent, dict[str, Any]]] = []
 
-    def open(self, choice: DeviceChoice) -> Output:
+    def open(self, choice: DeviceChoice, source: InputChoice) -> Output:
         name = self.default if choice is None else str(choice)
         if name != NO_CARD and name not in self.rates:
             raise RequestError(ErrorCode.UNKNOWN_DEVICE, "device", choice, ", ".join(self.rates))

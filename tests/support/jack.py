@@ -107,6 +107,18 @@ class JackServer:
         self.end()
 
 
+def patch_back(server: JackServer, client: str = "PortAudio") -> None:
+    """Connect a client's first two outputs to its own inputs, which hear nothing else from then on."""
+    environment = {**os.environ, **server.environment}
+    for channel in range(2):
+        target = f"{client}:in_{channel}"
+        subprocess.run(
+            ["jack_disconnect", f"system:capture_{channel + 1}", target], env=environment, capture_output=True
+        )
+        source = f"{client}:out_{channel}"
+        subprocess.run(["jack_connect", source, target], env=environment, check=True, capture_output=True)
+
+
 class JackRecorder:
     """Records both channels of the first client whose ports begin with ``prefix``, as soon as it appears.
 
