@@ -5,8 +5,9 @@ missing must not keep the bridge from starting, and a busy interpreter would sta
 is taken by a fresh process (`scan_inputs`), and every input that is open has one (`MidiInput`), which does nothing but wait for
 messages and stamp them.
 
-First line in: ``{"input": name}``; one line out: ``{"opened": name}`` or ``{"error": …}``. Then out: ``{"at": ns, "message": hex}``
-for what is played, ``{"alive": n}`` now and then, n messages having been lost so far. The process ends when its input does.
+First line in: ``{"input": name, "transport": bool}``; one line out: ``{"opened": name}`` or ``{"error": …}``. Then out:
+``{"at": ns, "message": hex}`` for what is played, or for the MIDI clock where ``transport`` is wanted, and ``{"alive": n}`` now and
+then, n messages having been lost so far. The process ends when its input does.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ _GOODBYE_SECONDS = 0.5
 _PLAYED = frozenset(
     ("note_on", "note_off", "control_change", "pitchwheel", "program_change", "aftertouch", "polytouch")
 )
+_TRANSPORT = frozenset((0xF2, 0xF8, 0xFA, 0xFB, 0xFC))  # song position, tick, start, continue, stop
 _THROUGH = "midi through"  # ALSA's own loop, which nobody plays on
 _MISSING = (
     "MIDI inputs need python-rtmidi (`pip install 'daw-bridge[midi]'`) and, on Linux, ALSA's library, `apt install libasound2` "
@@ -79,11 +81,11 @@ def scan_inputs() -> list[InputPort]:
     return [InputPort(**entry) for entry in answer["inputs"]]
 
 
-def choose_input(inputs: Sequence[InputPort], wanted: str = "") -> InputPort:
+def choose_input(inputs: Sequence[InputPort], wanted: str = "", field: str = "input") -> InputPort:
     """The input of this name, or else the first with that in its name, capitals aside; without a name the first that can be played.
 
     Raises:
-        RequestError: UNKNOWN_DEVICE about ``input``, naming the inputs there are.
+        RequestError: UNKNOWN_DEVICE about ``field``, naming the inputs there are.
     """
     name = wanted.strip().lower()
     real = [port for port in inputs if _THROUGH not in port.name.lower()]
@@ -93,8 +95,8 @@ def choose_input(inputs: Sequence[InputPort], wanted: str = "") -> InputPort:
     if not found and name:
         found = [port for port in inputs if name in port.name.lower()]
     if not found:
-        known = ", ".join(port.name for port in inputs) or "a MIDI input that is connected; there is none"
-        raise RequestError(ErrorCode.UNKNOWN_DEVICE, "input", wanted, known)
+        known = ", ".join(port.name for port in inputs) or f"a MIDI {field} that is connected; there is none"
+        raise RequestError(ErrorCode.UNKNOWN_DEVICE, field, wanted, known)
     return found[0]
 
 
@@ -108,12 +110,16 @@ class MidiInput:
 
     Args:
         wanted: see `choose_input`.
+        transport: pass the messages of a MIDI clock on, and nothing else.
+        wake: called on a thread of its own when there is something to read.
     """
 
-    def __init__(self, wanted: str) -> None:
+    def __init__(self, wanted: str, transport: bool = False, wake: Callable[[], None] = lambda: None) -> None:
         self.name = ""
         self.error: RequestError | None = None
         self._wanted = wanted
+        self._transport = transport
+        self._wake = wake
         self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue(MAX_WAITING)
         self._lost = 0
         self._closed = threading.Event()
@@ -131,14 +137,18 @@ class MidiInput:
 
         Once the input is open, ``name`` says which one it is; when it cannot be opened or is gone, ``error`` says why.
         """
-        played: list[tuple[int, mido.Message]] = []
+        return [(at, mido.Message.from_bytes(message)) for at, message in self.read_raw()]
+
+    def read_raw(self) -> list[tuple[int, bytes]]:
+        """As `read`, but each message as its bytes."""
+        played: list[tuple[int, bytes]] = []
         with contextlib.suppress(queue.Empty):
             while True:
                 line = self._lines.get_nowait()
                 self._heard = time.monotonic()
                 match line:
                     case {"at": at, "message": data}:
-                        played.append((at, mido.Message.from_hex(data)))
+                        played.append((at, bytes.fromhex(data)))
                     case {"alive": lost}:
                         self._lost = lost
                     case {"opened": name}:
@@ -179,7 +189,8 @@ class MidiInput:
             assert process.stdout is not None
             self._process = process
             with contextlib.suppress(OSError, ValueError):
-                process.stdin.write(json.dumps({"input": self._wanted}).encode() + b"\n")
+                wanted = {"input": self._wanted, "transport": self._transport}
+                process.stdin.write(json.dumps(wanted).encode() + b"\n")
                 process.stdin.flush()
                 for line in process.stdout:
                     if not self._put(json.loads(line)):
@@ -196,6 +207,7 @@ class MidiInput:
         while not self._closed.is_set():
             with contextlib.suppress(queue.Full):
                 self._lines.put(line, timeout=WATCH_SECONDS)
+                self._wake()
                 return True
         return False
 
@@ -210,42 +222,47 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 # --- in the process ---------------------------------------------------------------------------------------------------
 
 
-def _systems() -> dict[str, Any]:
-    """A client of every MIDI system that works here, by RtMidi's name for it.
+def systems(field: str = "input") -> dict[str, Any]:
+    """A client for inputs, or for outputs, of every MIDI system that works here, by RtMidi's name for it.
+
+    For processes like this one alone.
 
     Raises:
-        RequestError: UNSUPPORTED.
+        RequestError: UNSUPPORTED about ``field``.
     """
     try:
         import rtmidi
     except (ImportError, OSError) as error:
-        raise RequestError(ErrorCode.UNSUPPORTED, "input", str(error), _MISSING) from error
+        raise RequestError(ErrorCode.UNSUPPORTED, field, str(error), _MISSING) from error
+    kind = rtmidi.MidiIn if field == "input" else rtmidi.MidiOut
     names = {getattr(rtmidi, name): name.removeprefix("API_") for name in dir(rtmidi) if name.startswith("API_")}
     found = {}
     for api in rtmidi.get_compiled_api():
         with contextlib.suppress(Exception):  # no sequencer, no server: RtMidi has errors of its own for each
-            found[names[api]] = rtmidi.MidiIn(api, "daw-bridge")
+            found[names[api]] = kind(api, "daw-bridge")
     return found
 
 
-def _inputs(systems: dict[str, Any]) -> list[InputPort]:
-    return [InputPort(name, api) for api, client in systems.items() for name in dict.fromkeys(client.get_ports())]
+def ports_of(clients: dict[str, Any]) -> list[InputPort]:
+    """What each of the `systems` has."""
+    return [InputPort(name, api) for api, client in clients.items() for name in dict.fromkeys(client.get_ports())]
 
 
 class _Source:
     """An open port, and what was played on it. The callback runs on RtMidi's thread."""
 
-    def __init__(self, wanted: str) -> None:
-        systems = _systems()
-        port = choose_input(_inputs(systems), wanted)
+    def __init__(self, wanted: str, transport: bool) -> None:
+        clients = systems()
+        port = choose_input(ports_of(clients), wanted)
+        self.transport = transport
         self.name = port.name
         self.played: queue.Queue[tuple[int, bytes]] = queue.Queue(MAX_WAITING)
         self.lost = 0
-        self._client = systems.pop(port.api)
-        for other in systems.values():
+        self._client = clients.pop(port.api)
+        for other in clients.values():
             other.delete()
         try:
-            self._client.ignore_types(sysex=True, timing=True, active_sense=True)
+            self._client.ignore_types(sysex=True, timing=not transport, active_sense=True)
             self._client.set_callback(self._receive)
             self._client.open_port(self._client.get_ports().index(port.name))
         except Exception as error:  # RtMidi's own, or a port that has just gone
@@ -275,14 +292,21 @@ def _serve(source: _Source, replies: TextIO) -> None:
     while True:
         with contextlib.suppress(queue.Empty):
             at, data = source.played.get(timeout=WATCH_SECONDS)
-            with contextlib.suppress(ValueError):  # no whole message
-                if mido.Message.from_bytes(data).type in _PLAYED:
-                    _reply(replies, {"at": at, "message": data.hex(" ")})
+            if _is_wanted(data, source.transport):
+                _reply(replies, {"at": at, "message": data.hex()})
         if time.monotonic() - watched > WATCH_SECONDS:
             if not source.there:
                 return
             _reply(replies, {"alive": source.lost})
             watched = time.monotonic()
+
+
+def _is_wanted(data: bytes, transport: bool) -> bool:
+    if transport:
+        return data[:1] != b"" and data[0] in _TRANSPORT
+    with contextlib.suppress(ValueError):  # no whole message
+        return mido.Message.from_bytes(data).type in _PLAYED
+    return False
 
 
 def _reply(replies: TextIO, message: dict[str, Any]) -> None:
@@ -304,9 +328,10 @@ def _main() -> None:
     os.dup2(2, 1)  # MIDI libraries print to stdout; the pipe is for replies alone
     try:
         if "--list" in sys.argv:
-            _reply(replies, {"inputs": [asdict(port) for port in _inputs(_systems())]})
+            _reply(replies, {"inputs": [asdict(port) for port in ports_of(systems())]})
             os._exit(0)
-        source = _Source(json.loads(commands.readline())["input"])
+        wanted = json.loads(commands.readline())
+        source = _Source(wanted["input"], wanted["transport"])
     except RequestError as error:
         _reply(replies, {"error": error_as_dict(error)})
         os._exit(0)

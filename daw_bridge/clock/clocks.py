@@ -1,4 +1,4 @@
-"""Clocks: one interface, whoever counts. MIDI clock and Link will be further sources."""
+"""Clocks: one interface, whoever counts. Those who follow somebody else stand in `host`, `midi` and `link`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,18 @@ class Clock(Protocol):
     def now(self) -> Fraction:
         """Seconds, never less than before."""
 
+    def pump(self) -> None:
+        """To be called every few milliseconds."""
+
+    def close(self) -> None:
+        """It counts no longer."""
+
+
+def told_tempo(clock: Clock) -> float:
+    """A clock's tempo as streams are told it: one that is measured wavers, so it is told to a hundredth."""
+    bpm = float(clock.timeline.at(clock.now()).bpm)
+    return bpm if clock.led else round(bpm, 2)
+
 
 class InternalClock:
     """The bridge counts by itself.
@@ -42,6 +54,12 @@ class InternalClock:
 
     def now(self) -> Fraction:
         return self._now()
+
+    def pump(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""
 
 
 class ManualClock(InternalClock):

@@ -92,6 +92,9 @@ class HostClock:
         if self._playing and self._now() - self._heard_from > _SILENCE_S:
             self._play(False, self._now())
 
+    def close(self) -> None:
+        """Nothing to do: a host is not told."""
+
     def _play(self, playing: bool, now: Fraction) -> None:
         if playing == self._playing:
             return

@@ -48,6 +48,9 @@ class Starting(Protocol):
     def scheduled(self, start: Start) -> None:
         """It will begin there."""
 
+    def begins(self, output: Output, frame: int) -> None:
+        """Its voice was told to begin at a frame of an output; 0 for not yet."""
+
     def late(self, missed: Position) -> None:
         """It will not be ready at a beat that has not come yet; `scheduled` follows."""
 
@@ -113,9 +116,11 @@ class Starts:
         moment = self._moment(waiting, now)
         if moment is None or waiting.beat is None:
             voice.postpone()
+            waiting.stream.begins(output, 0)
             return True
         frame = self._stage.frame_at(moment)
         voice.schedule(output, frame)
+        waiting.stream.begins(output, frame)
         if moment < self._earliest(now):
             waiting.settled = frame
         if waiting.told is None or abs(waiting.told - moment) > GUARD_S:

@@ -57,10 +57,14 @@ class Timeline:
     Args:
         bpm: the tempo, beats per minute.
         beats_per_bar: at least 1.
+
+    Attributes:
+        changes: counts what was changed, so that who plans ahead notices.
     """
 
     def __init__(self, bpm: float | Fraction = 120, beats_per_bar: int = 4) -> None:
         self.beats_per_bar = beats_per_bar
+        self.changes = 0
         self._pieces = [Piece(Fraction(0), Fraction(0), as_fraction(bpm), False)]
 
     def at(self, seconds: Fraction) -> Piece:
@@ -70,6 +74,11 @@ class Timeline:
     def playing(self, seconds: Fraction) -> bool:
         """Whether beats pass at that moment, or a start lies ahead."""
         return self.at(seconds).playing or self._pieces[-1].playing
+
+    def going_on(self, seconds: Fraction) -> Piece | None:
+        """The piece that plays at a moment, or else the start that lies ahead; None while neither is there."""
+        piece = self.at(seconds)
+        return next((one for one in (piece, self._pieces[-1]) if one.playing), None)
 
     def beat_at(self, seconds: Fraction) -> Fraction:
         """Position in beats at a moment."""
@@ -126,5 +135,6 @@ class Timeline:
         self._change(replace(last, seconds=max(at, last.seconds), beat=as_fraction(beat)))
 
     def _change(self, piece: Piece) -> None:
+        self.changes += 1
         kept = [other for other in self._pieces if other.seconds < piece.seconds]
         self._pieces = [*kept[1 - MAX_PIECES :], piece]

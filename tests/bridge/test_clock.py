@@ -15,6 +15,7 @@ from protocols.bridge_messages import Beat, LocateClock, Play, SetClock, StartCl
 from protocols.errors import ErrorCode, RequestError
 from protocols.messages import Event
 from protocols.osc.front import Peer
+from tests.support.clocks import ClockBridge
 
 
 def test_ten_thousand_bars_do_not_drift() -> None:
@@ -194,7 +195,7 @@ def test_nonsense_and_silence_from_a_host(hand: ManualClock, reaper: Reaper) -> 
 
 def test_the_desk_sets_the_clock_and_tells_every_beat() -> None:
     told: list[Event] = []
-    desk = ClockDesk(lambda: None, told.append)
+    desk = ClockDesk(lambda: None, ClockBridge(told))
     hand = ManualClock()
     desk.clock = hand
     request = Play(prompt="x")
@@ -221,7 +222,7 @@ def test_the_desk_sets_the_clock_and_tells_every_beat() -> None:
 
 
 def test_a_host_that_counts_cannot_be_told_what_to_do() -> None:
-    desk = ClockDesk(lambda: None, lambda _: None)
+    desk = ClockDesk(lambda: None, ClockBridge([]))
     assert desk.handle(SetClock(source="host", beats_per_bar=3)).source == "host"
     for request in (SetClock(bpm=100.0), StartClock(), StopClock(), LocateClock(beat=0.0)):
         with pytest.raises(RequestError) as caught:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from daw_bridge.audio.feeder import Feeder
-from daw_bridge.audio.output import OfflineOutput, read_card
+from daw_bridge.audio.output import OfflineOutput, Output, read_card
 from daw_bridge.clock.clocks import InternalClock
 from daw_bridge.clock.host import HostClock
 from daw_bridge.clock.stage import StageTime
@@ -28,6 +28,10 @@ class Singer:
         self.voice: Feeder | None = Feeder(RATE, 1, prebuffer_seconds=0.05, fade_seconds=0.0005, scheduled=True)
         self.voice.attach(stage.output)
         self.told: list[Start | Position] = []
+        self.begins_at = 0
+
+    def begins(self, output: Output, frame: int) -> None:
+        self.begins_at = frame
 
     def sing(self, frames: int = 4800) -> Singer:
         assert self.voice is not None
@@ -36,6 +40,7 @@ class Singer:
         return self
 
     def scheduled(self, start: Start) -> None:
+        assert self.begins_at == start.frame
         self.told.append(start)
 
     def late(self, missed: Position) -> None:

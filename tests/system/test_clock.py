@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +46,8 @@ def state(host: OscPeer, *arguments: Any) -> dict[str, Any]:
     outcome, values = host.ask("/bridge/clock", 1, *arguments)
     assert outcome == "/done", values
     host.heard.clear()
-    return dict(zip(["source", "playing", "bpm", "beats_per_bar", "position", "beat"], values, strict=True))
+    names = ["source", "playing", "bpm", "beats_per_bar", "position", "beat"]
+    return dict(zip(names, values, strict=False))
 
 
 def onsets(heard: NDArray[np.float32]) -> list[int]:
@@ -137,3 +140,34 @@ def test_a_host_leads_the_clock(performer: OscPeer) -> None:
     assert not [message for message in performer.heard if message[0] == "/fail"], "a host is not answered"
     performer.send("/stop", 1.0)
     wait_until(lambda: not state(performer)["playing"])
+
+
+def test_a_stream_follows_the_tempo_that_it_took(performer: OscPeer) -> None:
+    assert performer.ask("/bridge/clock", 1, "bpm", 120.0)[0] == "/done"
+    assert performer.ask("/bridge/clock/start", 2)[0] == "/done"
+    performer.send("/bridge/open", 3, "groove", "save", 1)
+    stream = performer.wait("/bridge/sounding")[0]
+    assert performer.ask("/bridge/clock", 4, "bpm", 150.0)[0] == "/done"
+    performer.wait("/bridge/updated", stream)
+    performer.send("/bridge/cancel", 5, stream)
+    answer = performer.wait("/done", "/bridge/open")
+    path = next(Path(value) for value in answer if str(value).endswith(".wav"))
+    sidecar = json.loads(path.with_suffix(".json").read_text())
+    assert sidecar["request"]["bpm"] == 120
+    assert [change["bpm"] for change in sidecar["changes"] if "bpm" in change] == [150], sidecar["changes"]
+
+
+def test_the_clock_from_the_command_line(own_bridge: Process) -> None:
+    def run(*words: str) -> dict[str, Any]:
+        command = [sys.executable, "-c", "from daw_bridge.cli import main; main()", "clock", *words, "--json"]
+        port = f"bridge.osc_port={own_bridge.ports['osc_port']}"
+        done = subprocess.run([*command, "--set", port], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        shown: dict[str, Any] = json.loads(done.stdout)
+        return shown
+
+    assert run("set", "--bpm", "99", "--beats-per-bar", "3")["bpm"] == 99
+    assert run("start")["playing"]
+    assert not run("stop")["playing"]
+    assert run("locate", "7.5")["position"] == "3.2"
+    assert run("show")["beats_per_bar"] == 3
