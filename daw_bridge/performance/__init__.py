@@ -1,0 +1,1 @@
+"""Performances: what was heard is written down as it happens, and is made again from that."""
