@@ -37,6 +37,8 @@ class EngineLine:
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.connect(f"tcp://127.0.0.1:{port}")
         self._last_id = 0
+        self.samples = memoryview(b"")
+        """Of the audio block that came last."""
         self.send(Hello(protocol=PROTOCOL_VERSION, client="benchmark"))
         welcome = self.receive()
         assert isinstance(welcome, Welcome)
@@ -71,6 +73,8 @@ class EngineLine:
         if isinstance(content, Fail):
             raise error_of(content)
         if isinstance(key, AudioHeader):
+            assert isinstance(content, memoryview)
+            self.samples = content
             return key
         assert isinstance(content, Reply | Event)
         return content

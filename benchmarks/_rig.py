@@ -21,6 +21,8 @@ from protocols.settings import FILE_VARIABLE, load_settings
 
 OutputKind = Literal["auto", "jack", "paced", "card"]
 OUTPUTS: tuple[str, ...] = get_args(OutputKind)
+RATE = 48_000
+"""Of the JACK server, Hz."""
 _READY_S = 30.0
 
 
@@ -31,16 +33,22 @@ class Rig:
     Attributes:
         client: an OSC client of the bridge.
         engine_port: ZeroMQ port of the engine.
+        bridge_port: OSC port of the bridge.
         report: the bridge's own account of itself and its output.
         output: what calls back, in words.
         prebuffer_ms: how much audio must lie ready before a stream sounds; a block and a fade at least.
+        folder: of its own, in which hosts may name files.
+        jack: what leads JACK's clients to the server; empty without one.
     """
 
     client: OscClient
     engine_port: int
+    bridge_port: int
     report: BridgeReport
     output: str
     prebuffer_ms: float
+    folder: Path
+    jack: dict[str, str]
     _trace: Path
 
     def marks(self) -> dict[int, Marks]:
@@ -74,8 +82,8 @@ def rig(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
         trace = folder / "marks.jsonl"
         environment = {FILE_VARIABLE: str(folder / "none.toml"), _traced_bridge.TRACE_VARIABLE: str(trace)}
-        if jack:
-            environment |= stack.enter_context(jack_server(48_000, period))
+        server = stack.enter_context(jack_server(RATE, period)) if jack else {}
+        environment |= server
         stack.enter_context(_environment(environment))
         own = [
             f"engine.model={model}",
@@ -86,6 +94,7 @@ def rig(
             f"bridge.output={'JACK' if jack else '' if output == 'card' else 'none'}",
             f"files.takes={folder / 'takes'}",
             f"files.journal={folder / 'journal'}",
+            "files.state=none",
             "log.level=error",
             *flags,
         ]
@@ -101,7 +110,17 @@ def rig(
         prebuffer = max(
             settings.bridge.prebuffer_ms, 1000 * report.block / report.sample_rate + settings.bridge.fade_ms
         )
-        yield Rig(client, ports["engine"]["port"], report, sound, prebuffer, trace)
+        yield Rig(
+            client,
+            ports["engine"]["port"],
+            ports["bridge"]["osc_port"],
+            report,
+            sound,
+            prebuffer,
+            folder,
+            server,
+            trace,
+        )
 
 
 def _wait_until_ready(client: OscClient) -> BridgeReport:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import daw_bridge.service
+import daw_bridge.opening
 from daw_bridge.bridge_stream import BridgeStream
 from protocols.messages import AudioHeader, Opened
 
@@ -52,9 +52,9 @@ class TracedStream(BridgeStream):
         self._arrivals: list[float] = []
         super().__init__(*arguments, **named)
 
-    def opened(self, reply: Opened) -> None:
+    def opened(self, reply: Opened, number: int) -> None:
         self._marks.opened = time.monotonic()
-        super().opened(reply)
+        super().opened(reply, number)
 
     def audio(self, header: AudioHeader, samples: memoryview) -> None:
         if not self._marks.audible:
@@ -83,5 +83,5 @@ def read_marks(path: Path) -> dict[int, Marks]:
 
 
 if __name__ == "__main__":
-    setattr(daw_bridge.service, "BridgeStream", TracedStream)  # noqa: B010  (a class's name is no variable to mypy)
+    setattr(daw_bridge.opening, "BridgeStream", TracedStream)  # noqa: B010  (a class's name is no variable to mypy)
     runpy.run_module("daw_bridge", run_name="__main__")
