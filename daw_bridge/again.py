@@ -24,11 +24,13 @@ class Remake:
         message: the request.
         payload: codes of the audio prompt, or nothing.
         samples: where to stop, for a take that did not end by itself; None for one that did.
+        skipped: samples that come before the first of the take.
     """
 
     message: StreamRequest
     payload: bytes
     samples: int | None
+    skipped: int = 0
 
 
 def remake(sidecar: Mapping[str, Any], welcome: Welcome) -> Remake:
@@ -50,7 +52,7 @@ def remake(sidecar: Mapping[str, Any], welcome: Welcome) -> Remake:
         codes = base64.b64decode(_entry(sidecar, "prompt_codes", str), validate=True)
     except binascii.Error as error:
         raise RequestError(ErrorCode.MALFORMED, "prompt_codes", str(error), "base64") from None
-    known = fields_of(kind)
+    known = fields_of(kind).keys() - {"patient"}
     values = {name: value for name, value in request.items() if name in known}
     values |= {"seed": _entry(sidecar, "seed", int), "script": json.dumps(_entry(sidecar, "changes", list))}
     if codes:
@@ -60,7 +62,10 @@ def remake(sidecar: Mapping[str, Any], welcome: Welcome) -> Remake:
         values |= {"seam_record": sidecar.get("seam_record", "")}
     ended_by_itself = sidecar.get("reason") == "done"
     frames = _entry(_entry(sidecar, "audio", dict), "frames", int)
-    return Remake(build(kind, values), codes, None if ended_by_itself else frames)
+    skipped = sidecar.get("skipped", 0)
+    if not isinstance(skipped, int) or not 0 <= skipped < welcome.frame_samples:
+        raise RequestError(ErrorCode.OUT_OF_RANGE, "skipped", skipped, f"0 to {welcome.frame_samples - 1}")
+    return Remake(build(kind, values), codes, None if ended_by_itself else frames, skipped)
 
 
 def _entry(content: Mapping[str, Any], name: str, kind: type[Any]) -> Any:

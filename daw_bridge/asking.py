@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from audio_files.regions import Region, read_region
 from audio_files.sidecars import read_sidecar
 from daw_bridge.again import remake
+from daw_bridge.asked import Asked
 from daw_bridge.clip_sound import play_clip
 from daw_bridge.followed_clip import FollowedClip, PlayedClip
 from daw_bridge.midi_clip import MidiClip
 from daw_bridge.midi_file import read_midi_clip
 from daw_bridge.pace import lead_of
+from daw_bridge.steering.opening import steering_of
+from daw_bridge.steering.steered import UNSTEERED, Steering, names_file
 from daw_bridge.wording import Facts, Template, Wording
 from protocols.bridge_messages import (
     BridgeUpdate,
@@ -30,7 +33,7 @@ from protocols.bridge_messages import (
 )
 from protocols.errors import RequestError
 from protocols.fields import fields_of
-from protocols.messages import Continue, Generate, Open, Sampling, StreamRequest, Update, Welcome
+from protocols.messages import Continue, Generate, Open, Resume, Sampling, StreamRequest, Update, Welcome
 from protocols.settings import FileSettings
 
 
@@ -44,18 +47,32 @@ class Prepared:
         limit: samples after which the stream is over, whatever the engine would still make; None for all of it.
         note: what became of a clip, for people.
         wording: what the words are made of; None where a sidecar tells them.
+        began_at: sample of the engine's stream, as its journal counts them, with which the sound begins.
+        skip: samples that the engine sends before that one.
+        steering: how its sound is steered.
     """
 
-    message: StreamRequest
+    message: StreamRequest | Resume
     payload: bytes = b""
     limit: int | None = None
     note: str = ""
     wording: Wording | None = None
+    began_at: int = 0
+    skip: int = 0
+    steering: Steering = UNSTEERED
+
+
+def wording_of(message: StreamRequest | Resume) -> Wording:
+    """What the words of a request are made of that tells them itself."""
+    if isinstance(message, Resume):
+        return Wording()
+    return Wording(facts=Facts(message.bpm, message.key, prompt=message.prompt), asked=Asked().after(message, None))
 
 
 def takes_a_while(request: Playback | PlayAgain, welcome: Welcome, notes: FollowedClip | None) -> bool:
     """Whether a request names a file, which is read, or notes that are played to a model which hears no melody."""
     reads = not isinstance(request, Play) and bool(getattr(request, "path", ""))
+    reads |= isinstance(request, PlayOpen) and request.govern and names_file(request.reference)
     return reads or (notes is not None and not welcome.melodies)
 
 
@@ -79,8 +96,12 @@ def prepare(
         RequestError: as the readers of files, `FollowedClip`, `Wording` and `remake`.
     """
     if isinstance(request, PlayAgain):
-        made = remake(read_sidecar(request.path, allowed_folders=files.allowed_folders), welcome)
-        return Prepared(made.message, made.payload, made.samples)
+        sidecar = read_sidecar(request.path, allowed_folders=files.allowed_folders)
+        made, steering = remake(sidecar, welcome), Steering.again(sidecar)
+        began_at = made.message.from_frame * welcome.frame_samples + made.skipped
+        return Prepared(
+            made.message, made.payload, made.samples, began_at=began_at, skip=made.skipped, steering=steering
+        )
     asked: dict[str, Any] = {name: getattr(request, name) for name in fields_of(Sampling)}
     if isinstance(request, PlayMidi):
         notes = read_clip(request, files)
@@ -105,11 +126,13 @@ def prepare(
                 payload = sound
                 asked |= {"sample_rate": welcome.sample_rate, "channels": welcome.channels, "seam": False}
     note = "; ".join(filter(None, (about_region, note)))
-    wording = Wording(template, facts)
+    wording = Wording(template, facts, Asked().after(request, notes))
     asked["prompt"] = wording.words
     match request:
         case PlayOpen(latency=latency):
-            return Prepared(Open(lead=max(0.1, latency), **asked), payload, note=note, wording=wording)
+            steering = steering_of(request, facts.bpm, welcome, files)
+            message = Open(lead=max(0.1, latency), **asked)
+            return Prepared(message, payload, note=note, wording=wording, steering=steering)
         case PlayContinue(duration=seconds) | Play(duration=seconds):
             pass
     kind = Continue if payload or isinstance(request, PlayContinue) else Generate

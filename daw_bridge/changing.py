@@ -16,27 +16,33 @@ from protocols.messages import Update
 
 
 def changes_of(
-    request: BridgeUpdate, streams: Sequence[BridgeStream], notes: FollowedClip | None, template: Template | None
+    request: BridgeUpdate,
+    streams: Sequence[BridgeStream],
+    notes: FollowedClip | None,
+    template: Template | None,
+    all_of_them: bool = True,
 ) -> tuple[list[Update], dict[BridgeStream, Wording]]:
     """What the engine is asked for, and what the words of each stream are made of from then on.
 
-    It is one update, or one for each stream where template, notes and tempo come out another way for each.
+    It is one update, or one for each stream where template, notes and tempo come out another way for each, or where there are
+    others that are not meant.
 
     Args:
         request: of the host.
         streams: those that it means.
         notes: that it names.
         template: that it names.
+        all_of_them: whether these are all that the engine has; else each is named.
 
     Raises:
         RequestError: as `update_of` and `Wording.after`; BUSY for several updates while a stream has no number yet.
     """
     changed = {
-        stream: stream.wording.after(request, update_of(request, notes, stream.wording.facts.bpm), template)
+        stream: stream.wording.after(request, update_of(request, notes, stream.wording.facts.bpm), template, notes)
         for stream in streams
     }
     updates = list(dict.fromkeys(update for _, update in changed.values()))
-    if len(updates) > 1:
+    if len(updates) > 1 or not all_of_them:
         if not all(stream.number for stream in streams):
             raise RequestError(ErrorCode.BUSY, "stream", 0, "streams that have begun; or one of them by its number")
         updates = [msgspec.structs.replace(update, stream=stream.number) for stream, (_, update) in changed.items()]

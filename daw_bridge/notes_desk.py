@@ -51,6 +51,8 @@ class NotesDesk:
         host: the bridge.
     """
 
+    requests = NotesRequest
+
     def __init__(self, settings: Settings, host: NotesHost) -> None:
         self._files = settings.files
         self._host = host

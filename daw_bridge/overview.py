@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from daw_bridge.audio.devices import Device
-from daw_bridge.audio.player import PlayerStatus
-from protocols.bridge_messages import BridgeReport, ClockState, DeviceInfo, DeviceList
+from daw_bridge.audio.player import PlayerEvent
+from daw_bridge.audio.player_status import PlayerStatus
+from daw_bridge.input_desk import decibels
+from protocols.bridge_messages import BridgeReport, CardState, ClockState, DeviceInfo, DeviceList
 from protocols.messages import Welcome
 
 
@@ -45,11 +48,25 @@ def bridge_report(
         clock_playing=clock.playing,
         clock_bpm=clock.bpm,
         clock_position=clock.position,
+        input=player.input,
+        input_channels=player.inputs,
+        input_level=decibels(player.input_level),
     )
 
 
-def device_list(devices: Iterable[Device], chosen: str) -> DeviceList:
-    """The sound cards, of which the one with the name ``chosen`` is played through."""
+def card_state(event: PlayerEvent, details: Mapping[str, Any]) -> CardState:
+    """The sound card came or went."""
+    return CardState(
+        state="opened" if event is PlayerEvent.DEVICE_OPENED else "lost",
+        name=str(details["name"]),
+        sample_rate=int(details.get("sample_rate", 0)),
+        input=str(details.get("input", "")),
+        note=str(details.get("input_reason", "")),
+    )
+
+
+def device_list(devices: Iterable[Device], player: PlayerStatus) -> DeviceList:
+    """The sound cards, and which of them ``player`` uses."""
     return DeviceList(
         items=[
             DeviceInfo(
@@ -57,9 +74,11 @@ def device_list(devices: Iterable[Device], chosen: str) -> DeviceList:
                 name=device.name,
                 host_api=device.host_api,
                 channels=device.channels,
+                inputs=device.inputs,
                 sample_rate=device.sample_rate,
                 default=device.default,
-                chosen=device.name == chosen,
+                chosen=bool(device.channels) and (device.name, device.host_api) == (player.name, player.host_api),
+                recorded=bool(device.inputs) and (device.name, device.host_api) == (player.input, player.host_api),
             )
             for device in devices
         ]

@@ -7,6 +7,7 @@ import time
 import structlog
 import zmq
 
+from daw_bridge.audio.devices import InputChoice
 from daw_bridge.audio.player import Player, PlayerSettings
 from daw_bridge.audio.recovery import NO_CARD
 from daw_bridge.engine_client import EngineClient
@@ -37,7 +38,12 @@ class BridgeProcess:
         self._stopping = False
         self._port = OscPort(self._loop, bridge.host, bridge.osc_port)
         self._player = Player(
-            PlayerSettings(latency=bridge.latency, blocksize=bridge.block),
+            PlayerSettings(
+                latency=bridge.latency,
+                blocksize=bridge.block,
+                source=InputChoice(bridge.input, bridge.input_channels),
+                input_offset=bridge.input_offset_ms / 1000,
+            ),
             on_event=lambda kind, details: self._service.player_event(kind, details),
         )
         self._service = BridgeService(settings, self._player, self._loop.call_soon, self.stop)

@@ -6,38 +6,47 @@ Runs on the I/O loop's thread. Files are read on a small pool beside it, sound i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import structlog
 
-from daw_bridge.asking import Prepared, prepare, takes_a_while
 from daw_bridge.audio.devices import scan_devices
 from daw_bridge.audio.feeder import Feeder
+from daw_bridge.audio.output import Output
 from daw_bridge.audio.player import Player, PlayerEvent
+from daw_bridge.background import Background
 from daw_bridge.bridge_stream import BridgeStream, linear_gain
-from daw_bridge.changing import changes_of
 from daw_bridge.clock.desk import ClockDesk
+from daw_bridge.clock.tempo_desk import TempoDesk
 from daw_bridge.engine_client import EngineClient
 from daw_bridge.followed_clip import FollowedClip
+from daw_bridge.forwarding import Forwarding
+from daw_bridge.input_desk import InputDesk
+from daw_bridge.loops.desk import LoopDesk
+from daw_bridge.loops.kept import KeptLoops
 from daw_bridge.notes_desk import NotesDesk
-from daw_bridge.overview import bridge_report, device_list
+from daw_bridge.opening import Opening
+from daw_bridge.orders import Insider, Order, Tap
+from daw_bridge.overview import bridge_report, card_state, device_list
 from daw_bridge.pace import Pace
+from daw_bridge.past import PastDesk
+from daw_bridge.performance.desk import PerformanceDesk
+from daw_bridge.scenes.keeps import Keeper, KeptClock, KeptDefaults
+from daw_bridge.scenes.scene_desk import SceneDesk
+from daw_bridge.scenes.set_desk import SetDesk
+from daw_bridge.state_file import StateFile
+from daw_bridge.steering.desk import SteeringDesk
+from daw_bridge.stream_table import StreamTable
 from daw_bridge.template_desk import TemplateDesk
-from daw_bridge.wording import Template
+from daw_bridge.triggers.desk import TriggerDesk
 from protocols import PROTOCOL_VERSION
 from protocols.bridge_messages import (
     BridgeUpdate,
-    CardState,
-    ClockRequest,
     Devices,
     EngineState,
     Following,
-    ForgetTemplate,
-    KeepTemplate,
-    NotesRequest,
     Play,
     PlayAgain,
     Playback,
@@ -48,11 +57,10 @@ from protocols.bridge_messages import (
     SetDevice,
     SetLevel,
     Stop,
-    TemplateList,
-    Templates,
+    StopLoop,
     Weigh,
 )
-from protocols.errors import ErrorCode, RequestError, no_model
+from protocols.errors import ErrorCode, RequestError
 from protocols.fields import fields_of
 from protocols.messages import (
     Acknowledge,
@@ -61,10 +69,11 @@ from protocols.messages import (
     Done,
     Event,
     Finished,
+    Forget,
+    Journals,
     Load,
     ModelChanged,
     Models,
-    Opened,
     Ping,
     Progress,
     Quit,
@@ -81,14 +90,29 @@ from protocols.messages import (
 )
 from protocols.osc.front import Asker, OscFront
 from protocols.release import VERSION
+from protocols.scene_messages import SCENE_NOTES
 from protocols.settings import Settings
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
-MAX_STREAMS = 32
-_FILE_READERS = 2
-_MAX_READING = 8
+_LEAST_MARGIN_S = 0.05
+
+
+class Desk(Protocol):
+    """A part of the service: what it answers to, and what it does between requests. For the loop's thread only."""
+
+    requests: Any
+    """Base class of the requests that it carries out, or a union of them."""
+
+    def handle(self, request: Any, asker: Asker) -> Reply | None:
+        """Carry a request out; None means that it is answered later. May raise RequestError."""
+
+    def pump(self) -> None:
+        """Called every few milliseconds."""
+
+    def close(self) -> None:
+        """The bridge is about to stop."""
 
 
 class BridgeService:
@@ -116,18 +140,35 @@ class BridgeService:
         self._quit = quit
         sampling = fields_of(Sampling)
         self._defaults = SetDefaults(**{name: sampling[name].default for name in fields_of(SetDefaults)})
-        self._streams: dict[int, BridgeStream] = {}
-        self._opening: list[BridgeStream] = []
-        self._readers = ThreadPoolExecutor(_FILE_READERS, thread_name_prefix="files")
-        self._reading = 0
+        self.streams = StreamTable()
+        self._background = Background(call_soon)
         self._began = time.monotonic()
         self._last_first_sound_ms = 0.0
         self._underruns = 0
         self._engine_state = "connecting"
         self._pace = Pace()
         self._notes = NotesDesk(settings, self)
-        self.clock = ClockDesk(player.reading, self.publish)
-        self._templates = TemplateDesk(settings.files.templates_file, call_soon, self.fail)
+        self._state = StateFile(settings.files.state_file)
+        self.clock = ClockDesk(player.reading, self, settings.bridge.midi_input, self._state)
+        self.templates = TemplateDesk(settings.files.templates_file, call_soon, self.done, self.fail)
+        self.opening = Opening(self, self.streams, self._background, settings)
+        self._forwarding = Forwarding(self, self.streams)
+        self._desks: list[Desk] = [self.clock, self._notes, self.templates, PastDesk(self), InputDesk(player, self)]
+        self._loops = loops = LoopDesk(self, player, settings.files)
+        self._desks.append(loops)
+        self._desks.append(TempoDesk(lambda: self.clock.clock, lambda: self.streams.open, self.update))
+        self._desks.append(SteeringDesk(self, settings.files))
+        self.triggers = TriggerDesk(settings, player, self)
+        self._desks.append(self.triggers)
+        self.scenes = SceneDesk(self)
+        keeper = Keeper(self._state)
+        keeper.add(KeptDefaults(lambda: self.defaults, self._restore_defaults))
+        keeper.add(self.scenes)
+        keeper.add(self.triggers)
+        keeper.add(KeptLoops(loops, settings.files, self._background))
+        keeper.add(KeptClock(self.clock, self._state), itself=True)
+        self._desks += [self.scenes, SetDesk(settings.files.sets_folder, keeper, self)]
+        self._desks.append(PerformanceDesk(settings, player, self))
 
     @property
     def defaults(self) -> dict[str, object]:
@@ -138,56 +179,43 @@ class BridgeService:
 
     def handle(self, request: Request, asker: Asker) -> Reply | None:
         """Carry a request out; one that opens a stream is answered when it is over."""
-        received = time.monotonic()
-        if isinstance(request, NotesRequest):
-            return self._notes.handle(request, asker)
+        for desk in self._desks:
+            if isinstance(request, desk.requests):
+                return desk.handle(request, asker)
         match request:
             case Play() | PlayContinue() | PlayMidi() | PlayOpen() | PlayAgain():
-                self._play(self.clock.in_time(request), asker, received)
+                self.play(request, asker)
                 return None
             case BridgeUpdate():
-                name = request.template or ""
-                self._templates.find(name, asker, lambda template: self._change(request, asker, template))
+                self.update(request, asker)
                 return None
             case Weigh():
-                self._change(request.update, asker, None)
+                self.update(request.update, asker)
                 return None
             case Cancel(stream=number):
-                for stream in self._chosen(number):
-                    self._cancel(stream)
+                for stream in self.streams.chosen(number):
+                    self.cancel(stream)
             case Stop():
-                for stream in self._all():
-                    self._cancel(stream)
-            case ClockRequest():
-                return self.clock.handle(request)
+                for stream in self.streams.all:
+                    self.cancel(stream)
+                self._loops.handle(StopLoop(layer=0, at="now"), asker)
             case SetLevel(stream=0, level=level):
                 self._player.gain = linear_gain(level)
             case SetLevel(stream=number, level=level):
-                self._stream(number).set_level(linear_gain(level))
-            case Templates():
-                listed = lambda rows: self.done(asker, TemplateList(items=rows))  # noqa: E731
-                self._templates.ask(lambda file: file.rows(), asker, listed)
-                return None
-            case KeepTemplate(name=name, text=text):
-                self._templates.ask(lambda file: file.keep(name, text), asker, lambda _: self.done(asker, Done()))
-                return None
-            case ForgetTemplate(name=name):
-                self._templates.ask(lambda file: file.forget(name), asker, lambda _: self.done(asker, Done()))
-                return None
+                self.streams.find(number).set_level(linear_gain(level))
             case SetDefaults():
-                changes = {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}
-                self._defaults = msgspec.structs.replace(self._defaults, **changes)
+                self._set_defaults(request)  # whoever listens is told by the front
             case Streams():
-                return StreamList(items=[stream.info() for stream in self._streams.values()])
+                return StreamList(items=[stream.info() for stream in self.streams.open])
             case Devices():
-                listing = lambda found: device_list(found, self._player.status().name)  # noqa: E731
+                listing = lambda found: device_list(found, self._player.status())  # noqa: E731
                 self.in_background(scan_devices, asker, listing)
                 return None
             case SetDevice(name=name):
                 self.in_background(lambda: self._player.set_device(name or None), asker, lambda _: Done())
                 return None
-            case Models() | Load() | Unload():
-                self._forward([request], asker)
+            case Models() | Load() | Unload() | Journals() | Forget():
+                self._forwarding.forward([request], asker)
                 return None
             case Quit():
                 self._quit()
@@ -208,7 +236,7 @@ class BridgeService:
             welcome,
             self._player.status(),
             engine=self._engine_state,
-            underruns=self._underruns + sum(stream.underruns for stream in self._all()),
+            underruns=self._underruns + sum(stream.underruns for stream in self.streams.all),
             first_sound_ms=self._last_first_sound_ms,
             requests=front.received if front is not None else 0,
             errors=front.refused if front is not None else 0,
@@ -218,106 +246,102 @@ class BridgeService:
 
     def close(self) -> None:
         """End every stream: sound fades out, takes are closed with what they have."""
-        self._notes.close()
-        for stream in self._all():
-            self._cancel(stream)
+        for desk in self._desks:
+            desk.close()
+        self._state.close()
+        for stream in self.streams.all:
+            self.cancel(stream)
             stream.engine_lost()
-        self._readers.shutdown(wait=False, cancel_futures=True)
-        self._templates.close()
+        self._background.close()
 
     @property
     def idle(self) -> bool:
         """Whether no stream is left."""
-        return not self._streams and not self._opening
+        return not self.streams.all
 
     def pump(self) -> None:
-        """Called every few milliseconds: let every stream and every recording move on."""
-        self.clock.pump()
-        for stream in self._all():
+        """Called every few milliseconds: let every stream and every desk move on."""
+        for stream in self.streams.all:
             stream.pump()
-        self._notes.pump()
+        for desk in self._desks:
+            desk.pump()
 
-    # --- opening ----------------------------------------------------------------------------------------------------
+    # --- what parts of the bridge ask of it -----------------------------------------------------------------------------
 
-    def _play(self, request: Playback | PlayAgain, asker: Asker, received: float) -> None:
-        welcome = self.ready_engine().welcome
-        assert welcome is not None
-        if not welcome.model:
-            raise no_model()
-        if len(self._streams) + len(self._opening) + self._reading + self._templates.waiting >= MAX_STREAMS:
-            raise RequestError(ErrorCode.BUSY, "streams", MAX_STREAMS, f"at most {MAX_STREAMS} at once")
+    def play(
+        self,
+        request: Playback | PlayAgain,
+        asker: Asker,
+        tap: Tap | None = None,
+        held: bool = False,
+        patient: bool = False,
+    ) -> None:
+        """Open a stream. ``asker`` is answered when it is over, or ``tap`` where there is one, also when nothing comes of it later.
 
-        def go(prepared: Prepared) -> None:
-            self._open(request, prepared, asker, welcome, received)
+        Args:
+            request: what for; where it names no tempo it takes the clock's.
+            asker: the client that it is for.
+            tap: a part of the bridge that it is for.
+            held: let it wait for `BridgeStream.release`, with its first sound ready.
+            patient: see `Order`.
 
-        notes = self._named_notes(request, asker)
+        Raises:
+            RequestError: as `Opening.play`.
+        """
+        self.opening.play(Order(self.clock.in_time(request), asker, time.monotonic(), tap, held, patient))
 
-        def worded(template: Template | None) -> None:
-            if takes_a_while(request, welcome, notes):
-                self.read(lambda: prepare(request, welcome, self._settings.files, notes, template), asker, go)
-            else:
-                go(prepare(request, welcome, self._settings.files, notes, template))
+    def cancel(self, stream: BridgeStream) -> None:
+        """Fade a stream out and end it."""
+        stream.cancel()
+        if stream.lost:
+            stream.give_up()
+        self.end(stream)
 
-        self._templates.find(getattr(request, "template", ""), asker, worded)
-
-    def _named_notes(self, request: Request, asker: Asker) -> FollowedClip | None:
-        name = request.notes if isinstance(request, Following | BridgeUpdate) else ""
-        return self._notes.clip(asker.peer, name or "")
+    def named_notes(self, request: Request, asker: Asker) -> FollowedClip | None:
+        """The notes that a request names, if any."""
+        name = (request.notes if isinstance(request, Following | BridgeUpdate) else "") or ""
+        if name.startswith(SCENE_NOTES):
+            return self.scenes.notes(name.removeprefix(SCENE_NOTES))
+        return self._notes.clip(asker.peer, name)
 
     def read(self, work: Callable[[], T], asker: Asker, go: Callable[[T], None]) -> None:
-        """Read a file on the readers' pool and go on with what came of it."""
-        if self._reading >= _MAX_READING:
-            raise RequestError(ErrorCode.BUSY, "path", self._reading, f"at most {_MAX_READING} files being read")
-        self._reading += 1
-        future = self._readers.submit(work)
-        future.add_done_callback(lambda done: self.call_soon(lambda: self._have_read(done, asker, go)))
+        """Read a file beside the loop and go on with what came of it."""
+        self._background.read(work, go, lambda error: self.fail(asker, error))
 
-    def _have_read(self, done: Future[T], asker: Asker, go: Callable[[T], None]) -> None:
-        self._reading -= 1
-        error = done.exception()
-        if error is None:
-            self._guard(asker, lambda: go(done.result()))
-        elif isinstance(error, RequestError):
-            self.fail(asker, error)
+    def in_background(self, work: Callable[[], T], asker: Asker, reply: Callable[[T], Reply]) -> None:
+        """Do something slow beside the loop and answer with what ``reply`` makes of it."""
+        answer = lambda result: self.done(asker, reply(result))  # noqa: E731
+        self._background.do(work, answer, lambda error: self.fail(asker, error))
+
+    def refuse(self, order: Order, error: RequestError) -> None:
+        """Nothing comes of an order."""
+        if order.tap is not None:
+            order.tap.over(error)
         else:
-            self.fail(asker, RequestError(ErrorCode.INTERNAL, "path", f"{type(error).__name__}: {error}"))
+            self.fail(order.asker, error)
 
-    def _guard(self, asker: Asker, work: Callable[[], None]) -> None:
-        """Go on with a request whose sender waits for an answer."""
-        try:
-            work()
-        except RequestError as error:
-            self.fail(asker, error)
+    @property
+    def hold_bars(self) -> int:
+        """How many of its last bars a stream plays again rather than be silent."""
+        return self._settings.bridge.hold_bars
 
-    def _open(
-        self, request: Playback | PlayAgain, prepared: Prepared, asker: Asker, welcome: Welcome, received: float
-    ) -> None:
-        engine = self.ready_engine()
-        # What was read and worked out is for this one model; should the engine have another by then, it refuses.
-        message = msgspec.structs.replace(prepared.message, fingerprint=welcome.fingerprint)
-        takes = self._settings.files.takes_folder
-        stream = BridgeStream(self, request, prepared, asker, welcome, takes, received)
-        self._opening.append(stream)
+    def margin_seconds(self, lead_seconds: float) -> float:
+        """Sound that a voice must have in store, or it runs dry."""
+        card = self._player.status()
+        blocks = 2 * card.blocksize / card.sample_rate if card.sample_rate else 0.0
+        return min(_LEAST_MARGIN_S + blocks, 0.4 * lead_seconds)
 
-        def answered(reply: Reply | RequestError) -> None:
-            self._opening.remove(stream)
-            if isinstance(reply, Opened):
-                self._streams[reply.stream] = stream
-                stream.opened(reply)
-                if stream.cancelled:
-                    engine.tell(Cancel(stream=reply.stream))
-            elif isinstance(reply, RequestError) and reply.field == "fingerprint" and not stream.cancelled:
-                stream.withdraw()
-                self._guard(asker, lambda: self._play(request, asker, received))
-            else:
-                stream.refused(reply if isinstance(reply, RequestError) else RequestError(ErrorCode.MALFORMED, "reply"))
+    def replaced(self, stream: int) -> None:
+        """Another stream has taken its place."""
+        left = self.streams.get(stream)
+        if left is not None:
+            self.cancel(left)
 
-        try:
-            engine.request(message, answered, prepared.payload)
-        except RequestError as error:
-            answered(error)
-
-    # --- what streams and notes ask of the bridge (StreamHost, NotesHost) -------------------------------------------------
+    def stop_at(self, stream: int, output: Output, frame: int) -> None:
+        """Let a stream fade out from a frame of the card on; 0 for not after all."""
+        left = self.streams.get(stream)
+        if left is not None:
+            left.stop_at(output, frame)
 
     def open_feeder(
         self, welcome: Welcome, lead_seconds: float, level_db: float, seconds: float, scheduled: bool
@@ -335,15 +359,15 @@ class BridgeService:
             scheduled=scheduled,
         )
 
-    def acknowledge(self, stream: int, position: int) -> None:
+    def acknowledge(self, stream: BridgeStream, position: int) -> None:
         """Let the engine run on."""
-        if self.engine is not None:
-            self.engine.tell(Acknowledge(stream=stream, position=position))
+        if self.engine is not None and stream.engine_number:
+            self.engine.tell(Acknowledge(stream=stream.engine_number, position=position))
 
-    def end(self, stream: int) -> None:
+    def end(self, stream: BridgeStream) -> None:
         """Let the engine stop making a stream."""
-        if self.engine is not None:
-            self.engine.tell(Cancel(stream=stream))
+        if self.engine is not None and stream.engine_number:
+            self.engine.tell(Cancel(stream=stream.engine_number))
 
     def publish(self, event: Event, asker: Asker | None = None) -> None:
         """Tell a client, and whoever listens."""
@@ -352,22 +376,27 @@ class BridgeService:
 
     def finished(self, stream: BridgeStream, answer: Finished | RequestError) -> None:
         """A stream is over: answer for it."""
-        self._streams = {number: other for number, other in self._streams.items() if other is not stream}
+        self.streams.remove(stream)
+        if self.engine is not None and stream.patient and stream.journal:
+            self.engine.tell(Forget(journal=stream.journal))  # nobody has heard it
         self._underruns += stream.underruns
         self._last_first_sound_ms = stream.first_sound_ms or self._last_first_sound_ms
-        if isinstance(answer, RequestError):
+        if stream.tap is not None:
+            stream.tap.over(answer)
+        elif isinstance(answer, RequestError):
             self.fail(stream.asker, answer)
         else:
             self.done(stream.asker, answer)
 
     def tempo(self, stream: int | None) -> float:
         """The tempo of a stream, or with 0 of the first one, as far as fields told it; else the clock's."""
-        chosen = self._chosen(stream) if stream is not None else []
+        chosen = self.streams.chosen(stream) if stream is not None else []
         return next((one.wording.facts.bpm for one in chosen), 0.0) or self.clock.state().bpm
 
     def update(self, request: BridgeUpdate, asker: Asker) -> None:
         """Change streams."""
-        self.handle(request, asker)
+        changed = lambda template: self._forwarding.change(request, asker, template)  # noqa: E731
+        self.templates.find(request.template or "", changed, lambda error: self.fail(asker, error))
 
     # --- what the engine says (EngineListener) ------------------------------------------------------------------------
 
@@ -375,11 +404,12 @@ class BridgeService:
         """The engine answered."""
         self._engine_state = "ready"
         self.publish(EngineState(state="ready", model=welcome.model))
+        self.opening.go_on()
 
     def engine_lost(self) -> None:
-        """The engine is gone, and with it every stream: what is buffered plays out, takes are closed."""
+        """The engine is gone: streams hold on to what they have until another goes on with them."""
         self._engine_state = "lost"
-        for stream in list(self._streams.values()):
+        for stream in self.streams.open:
             stream.engine_lost()
         self.publish(EngineState(state="lost", model=""))
 
@@ -391,13 +421,13 @@ class BridgeService:
             case ModelChanged(model=model):
                 self._pace = Pace()
                 self.publish(EngineState(state="ready", model=model))
-        stream = self._streams.get(getattr(event, "stream", 0))
+        stream = self.streams.at_engine(getattr(event, "stream", 0))
         if stream is not None:
             stream.event(event)
 
     def engine_audio(self, header: AudioHeader, samples: memoryview) -> None:
         """A block arrived."""
-        stream = self._streams.get(header.stream)
+        stream = self.streams.at_engine(header.stream)
         if stream is not None:
             stream.audio(header, samples)
 
@@ -406,9 +436,7 @@ class BridgeService:
     def player_event(self, kind: PlayerEvent, details: dict[str, Any]) -> None:
         """The sound card came or went (any thread)."""
         log.info(str(kind), **details)
-        state = "opened" if kind is PlayerEvent.DEVICE_OPENED else "lost"
-        event = CardState(state=state, name=str(details["name"]), sample_rate=int(details.get("sample_rate", 0)))
-        self.call_soon(lambda: self.publish(event))
+        self.call_soon(lambda: self.publish(card_state(kind, details)))
 
     # --- helpers --------------------------------------------------------------------------------------------------------
 
@@ -419,79 +447,25 @@ class BridgeService:
             raise RequestError(ErrorCode.ENGINE_LOST, "engine", endpoint, "a running engine; it is being looked for")
         return self.engine
 
-    def _change(self, request: BridgeUpdate, asker: Asker, template: Template | None) -> None:
-        """Change streams, and have them as they were where the engine refuses."""
-        before = {stream: stream.wording for stream in self._chosen(request.stream)}
-        updates, after = changes_of(request, list(before), self._named_notes(request, asker), template)
+    def _set_defaults(self, request: SetDefaults) -> None:
+        changes = {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}
+        self._defaults = msgspec.structs.replace(self._defaults, **changes)
 
-        def refused() -> None:
-            for stream, wording in before.items():
-                stream.wording = wording
-
-        self._forward(updates, asker, refused)
-        for stream, wording in after.items():  # at once: what is asked next counts on it
-            stream.wording = wording
-
-    def _forward(self, requests: Sequence[Request], asker: Asker, refused: Callable[[], None] = lambda: None) -> None:
-        """Let the engine answer. Of several requests the last reply is told, or a refusal, once all are answered."""
-        replies: list[Reply | RequestError] = []
-
-        def answered(reply: Reply | RequestError) -> None:
-            replies.append(reply)
-            if len(replies) < len(requests):
-                return
-            error = next((reply for reply in replies if isinstance(reply, RequestError)), None)
-            if error is not None:
-                refused()
-                self.fail(asker, error)
-            elif not isinstance(reply, RequestError):
-                self.done(asker, reply)
-
-        for request in requests:
-            self.ready_engine().request(request, answered)
-
-    def in_background(self, work: Callable[[], Any], asker: Asker, reply: Callable[[Any], Reply]) -> None:
-        """Do something slow on the readers' pool and answer with what ``reply`` makes of it."""
-
-        def done(error: BaseException | None, result: Any) -> None:
-            if isinstance(error, RequestError):
-                self.fail(asker, error)
-            elif error is not None:
-                self.fail(asker, RequestError(ErrorCode.INTERNAL, "request", f"{type(error).__name__}: {error}"))
-            else:
-                self.done(asker, reply(result))
-
-        future = self._readers.submit(work)
-        future.add_done_callback(
-            lambda future: self.call_soon(
-                lambda: done(future.exception(), None if future.exception() else future.result())
-            )
-        )
+    def _restore_defaults(self, request: SetDefaults) -> None:
+        self._set_defaults(request)
+        if self.front is not None:
+            self.front.tell_settings(fields_of(SetDefaults))
 
     def done(self, asker: Asker, reply: Reply) -> None:
         """Answer a client."""
-        if self.front is not None:
+        if isinstance(asker, Insider):
+            asker.answered(reply)
+        elif self.front is not None:
             self.front.done(asker, reply)
 
     def fail(self, asker: Asker, error: RequestError) -> None:
         """Refuse a client's request."""
-        if self.front is not None:
+        if isinstance(asker, Insider):
+            asker.answered(error)
+        elif self.front is not None:
             self.front.fail(asker, error)
-
-    def _all(self) -> list[BridgeStream]:
-        return [*self._streams.values(), *self._opening]
-
-    def _stream(self, number: int) -> BridgeStream:
-        stream = self._streams.get(number)
-        if stream is None:
-            known = ", ".join(map(str, self._streams)) or "none is open"
-            raise RequestError(ErrorCode.UNKNOWN_STREAM, "stream", number, known)
-        return stream
-
-    def _chosen(self, number: int) -> list[BridgeStream]:
-        return [self._stream(number)] if number else self._all()
-
-    def _cancel(self, stream: BridgeStream) -> None:
-        stream.cancel()
-        if stream.number:
-            self.end(stream.number)

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from daw_bridge.asked import NOTHING, Asked
+from daw_bridge.followed_clip import FollowedClip
 from protocols.bridge_messages import MAX_TEMPLATE_TEXT, BridgeUpdate
 from protocols.errors import ErrorCode, RequestError
 from protocols.fields import fields_of
@@ -104,10 +106,12 @@ class Wording:
     Attributes:
         template: None where the prompt is said as it is.
         facts: as last asked for.
+        asked: what else was, which makes no words.
     """
 
     template: Template | None = None
     facts: Facts = Facts()
+    asked: Asked = NOTHING
 
     @property
     def words(self) -> str:
@@ -120,20 +124,28 @@ class Wording:
             return self.facts.prompt
         return (self.template or _PLAIN).filled(self.facts)
 
-    def after(self, request: BridgeUpdate, update: Update, template: Template | None) -> tuple[Wording, Update]:
+    def after(
+        self,
+        request: BridgeUpdate,
+        update: Update,
+        template: Template | None,
+        notes: FollowedClip | None = None,
+    ) -> tuple[Wording, Update]:
         """What the words are made of once a stream is changed, and the change with the words that follow from it.
 
         Args:
             request: of the host.
             update: what the engine is asked for so far: its tempo may be that of notes.
             template: that the request names; None for none.
+            notes: that it names.
 
         Raises:
             RequestError: TOO_LONG, about ``prompt``.
         """
         given: dict[str, Any] = {"bpm": update.bpm, "key": update.key, "style": request.style, "prompt": request.prompt}
         facts = dataclasses.replace(self.facts, **{name: value for name, value in given.items() if value is not None})
-        wording = Wording(self.template if request.template is None else template, facts)
+        asked = self.asked.after(request, notes)
+        wording = Wording(self.template if request.template is None else template, facts, asked)
         if request.prompt is not None and wording.template is None:
             wording = dataclasses.replace(wording, facts=dataclasses.replace(facts, ending=""))
         words = wording.words

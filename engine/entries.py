@@ -15,7 +15,17 @@ from engine.checkpoints.catalogue import CATALOGUE
 from engine.conditioning.words import Directions
 from engine.memory import MB, weights_of
 from engine.stream import AudioBlock
-from protocols.messages import AudioHeader, EndReason, Event, Missed, ModelInfo, ModelList, Recipe, StreamRequest
+from protocols.messages import (
+    AudioHeader,
+    EndReason,
+    Event,
+    Missed,
+    ModelInfo,
+    ModelList,
+    Opened,
+    Recipe,
+    StreamRequest,
+)
 from protocols.osc.form import tag_of
 from protocols.release import VERSION
 
@@ -149,6 +159,12 @@ class Entry:
         """A change is on its way no more."""
         if change.directions in self.asked:
             self.asked.remove(change.directions)
+
+
+def opened(entry: Entry, waiting: int, journal: str) -> Opened:
+    """What its owner is told when a stream is taken in."""
+    bpm = float(entry.directions.tempo or 0)
+    return Opened(stream=entry.id, seed=entry.seed, waiting=waiting, journal=journal, frame=entry.first_frame, bpm=bpm)
 
 
 def recipe(entry: Entry) -> Recipe:

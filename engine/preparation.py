@@ -188,6 +188,7 @@ class Preparation:
             prompt_frames=prompt_frames,
             first_frame=request.from_frame,
             known_frames=known,
+            patient=request.patient and plan.recording is None,
         )
         if past is not None:
             stream.recall(past.codes[0, :, prompt_frames:begun])

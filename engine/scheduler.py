@@ -87,7 +87,8 @@ class Scheduler:
     through ``emit``, which must neither block nor raise.
 
     A stream that is as far ahead as it may be is not touched until its owner has taken more. One whose owner takes nothing for a
-    while gives its place to the next that waits, goes on when its owner does, and is ended when that lasts too long.
+    while gives its place to the next that waits, goes on when its owner does, and is ended when that lasts too long. A patient one
+    has no place before its owner takes anything, and needs none.
 
     Args:
         emit: takes each event.
@@ -173,6 +174,7 @@ class Scheduler:
                 stream_found = self._find(number)
                 if stream_found is not None:
                     stream_found.taken = max(stream_found.taken, min(position, stream_found.samples_out))
+                    stream_found.patient = False
                     self._full_since.pop(number, None)
             case End(number, reason):
                 self._end(number, reason)
@@ -193,11 +195,14 @@ class Scheduler:
         for number, since in list(self._full_since.items()):
             if now - since > _GIVEN_UP_S:
                 self._end(number, "owner_lost", f"its owner took nothing for {_GIVEN_UP_S:g} s")
-        stalled = sum(now - since > _STALLED_S for since in self._full_since.values())
-        while self._waiting and len(self._running) - stalled < self._max_running:
-            stream = self._waiting.popleft()
-            self._running[stream.id] = stream
-            self._emit(StreamStarted(stream.id))
+        stalled = {number for number, since in self._full_since.items() if now - since > _STALLED_S}
+        places = sum(not stream.patient and number not in stalled for number, stream in self._running.items())
+        for stream in list(self._waiting):
+            if stream.patient or places < self._max_running:
+                places += not stream.patient
+                self._waiting.remove(stream)
+                self._running[stream.id] = stream
+                self._emit(StreamStarted(stream.id))
         self.stats.running, self.stats.waiting = len(self._running), len(self._waiting)
 
     def _most_urgent(self) -> EngineStream | None:

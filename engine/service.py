@@ -18,7 +18,7 @@ import torch
 from msgspec.structs import asdict
 
 from engine.changes import Change
-from engine.entries import Client, Entry, Listener, list_models, recipe
+from engine.entries import Client, Entry, Listener, list_models, opened, recipe
 from engine.journal.desk import JournalDesk
 from engine.memory import MB, gpu_memory
 from engine.models import LoadedModel, LoadedModels
@@ -342,7 +342,7 @@ class Service:
             lambda: model.preparation.prepare(entry.id, plan),
             lambda result: self._call_soon(lambda: self._prepared(entry, result, plan)),
         )
-        return Opened(stream=entry.id, seed=entry.seed, waiting=before, journal=self._journals.admitted(entry))
+        return opened(entry, before, self._journals.admitted(entry))
 
     def _prepared(self, entry: Entry, result: PreparedStream | RequestError, plan: StreamPlan) -> None:
         entry.prepared = True

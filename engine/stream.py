@@ -35,6 +35,9 @@ _FRAMES_PER_STATE = 256
 _CATCH_UP_AHEAD = 0.25
 """Seconds. A stream that catches up steps aside for those whose owners have less than that left."""
 
+_PATIENCE = 1.0
+"""Seconds. A stream that nobody plays yet steps aside for those whose owners have less than that left."""
+
 _SILENCE_DB = -120.0
 
 
@@ -124,6 +127,7 @@ class EngineStream:
         first_frame: of new material, with which its sound begins; those before it are made, or known, and not sent.
         known_frames: frames of new material that were made before; the journal has them.
         journaled: whether its codes are sent to the journal.
+        patient: its owner does not play it yet.
     """
 
     id: int
@@ -142,6 +146,7 @@ class EngineStream:
     first_frame: int = 0
     known_frames: int = 0
     journaled: bool = False
+    patient: bool = False
 
     samples_out: int = 0
     taken: int = 0
@@ -188,7 +193,7 @@ class EngineStream:
         """How long its owner could go on playing without it, in seconds: the scheduler serves the smallest first."""
         if self.catching_up:
             return _CATCH_UP_AHEAD
-        return (self.samples_out - self.taken) / self.sample_rate
+        return (self.samples_out - self.taken) / self.sample_rate + (_PATIENCE if self.patient else 0.0)
 
     @property
     def has_room(self) -> bool:

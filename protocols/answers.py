@@ -55,6 +55,12 @@ class Opened(Reply, frozen=True, kw_only=True, tag="opened"):
     seed: UsedSeed
     waiting: Annotated[int, about("Streams that come before it.")] = 0
     journal: JournalId = ""
+    frame: Annotated[
+        int, about("Frame of new material with which its sound begins, of one that goes on.", osc=False)
+    ] = 0
+    bpm: Annotated[
+        float, about("Its tempo, told by fields or words; 0 where it is not known.", unit="beats/min", osc=False)
+    ] = 0.0
 
 
 class MelodyRead(Reply, frozen=True, kw_only=True, tag="melody_read"):

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from protocols.capture_messages import InputChannels, InputLevel, InputName
 from protocols.clock_messages import CLOCK_EVENTS, ClockBpm, ClockPlaying, ClockPosition, ClockSource
 from protocols.fields import INT32_MAX, about
+from protocols.loop_messages import LOOP_EVENTS
 from protocols.messages import Event, HowTrained, ModelName, Note, Prompt, Reply, StreamId, UsedSeed
+from protocols.past_messages import Held
+from protocols.performance_messages import PERFORMANCE_EVENTS
+from protocols.scene_messages import SCENE_EVENTS
+from protocols.steering_messages import STEERING_EVENTS
+from protocols.trigger_messages import TRIGGER_EVENTS
 
 NotesName = Annotated[str, about("Name of notes that you have sent; your own choice.", max_length=80)]
 
@@ -35,18 +42,23 @@ class BridgeReport(Reply, frozen=True, kw_only=True, tag="bridge_status"):
     clock_playing: ClockPlaying = False
     clock_bpm: ClockBpm = 120.0
     clock_position: ClockPosition = "1.1"
+    input: InputName = ""
+    input_channels: InputChannels = 0
+    input_level: InputLevel = -120.0
 
 
 class DeviceInfo(Reply, frozen=True, kw_only=True, tag="device_info"):
-    """One sound card."""
+    """One sound card, or one half of it where the system lists what plays and what records apart."""
 
     index: Annotated[int, about("Its number in this list of the system.")]
-    name: Annotated[str, about("Its name, as `/bridge/device` takes it.")]
+    name: Annotated[str, about("Its name, as `/bridge/device` and `/bridge/input` take it.")]
     host_api: Annotated[str, about("The system's way to it: ALSA, JACK, Core Audio, WASAPI, ASIO …")]
-    channels: Annotated[int, about("Output channels.")]
+    channels: Annotated[int, about("Output channels; 0 for what only records.")]
+    inputs: Annotated[int, about("Input channels.")] = 0
     sample_rate: Annotated[float, about("Its usual rate.", unit="Hz")]
     default: Annotated[bool, about("Whether the system plays through it by default.")]
     chosen: Annotated[bool, about("Whether the bridge plays through it now.")]
+    recorded: Annotated[bool, about("Whether the bridge records from it now.")] = False
 
 
 class DeviceList(Reply, frozen=True, kw_only=True, tag="device_list"):
@@ -161,15 +173,23 @@ class CardState(Event, frozen=True, kw_only=True, tag="card"):
     state: Annotated[str, about("opened or lost")]
     name: Annotated[str, about("Its name.")]
     sample_rate: Annotated[int, about("Its rate.", unit="Hz")]
+    input: InputName = ""
+    note: Annotated[str, about("Why it has no input although one is set.")] = ""
 
 
 BRIDGE_EVENTS: tuple[type[Event], ...] = (
     Queued,
     *CLOCK_EVENTS,
+    *LOOP_EVENTS,
     Sounding,
+    Held,
+    *STEERING_EVENTS,
     Progressed,
     Saved,
     Recording,
+    *SCENE_EVENTS,
+    *PERFORMANCE_EVENTS,
+    *TRIGGER_EVENTS,
     EngineState,
     CardState,
 )

@@ -7,13 +7,17 @@ knows: the sound card, files, MIDI clips. What is about notes stands in `protoco
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from protocols.bridge_answers import *  # noqa: F403
 from protocols.bridge_answers import BridgeReport, DeviceList, TemplateList
+from protocols.capture_messages import *  # noqa: F403
+from protocols.capture_messages import CAPTURE_REQUESTS
 from protocols.clock_messages import *  # noqa: F403
 from protocols.clock_messages import CLOCK_REQUESTS, At
 from protocols.fields import about
+from protocols.loop_messages import *  # noqa: F403
+from protocols.loop_messages import LOOP_REQUESTS
 from protocols.melody import MAX_TEXT
 from protocols.messages import (
     AnyStream,
@@ -55,13 +59,19 @@ from protocols.note_messages import (
     RecordNotes,
     StopNotes,
 )
+from protocols.past_messages import *  # noqa: F403
+from protocols.past_messages import PAST_REQUESTS
+from protocols.performance_messages import *  # noqa: F403
+from protocols.performance_messages import PERFORMANCE_REQUESTS
+from protocols.scene_messages import *  # noqa: F403
+from protocols.scene_messages import SCENE_REQUESTS
+from protocols.sound_messages import *  # noqa: F403
+from protocols.sound_messages import Format, Level, Loudness, Replaces, Save, Sound, TakeName
+from protocols.steering_messages import *  # noqa: F403
+from protocols.steering_messages import STEERING_REQUESTS, BeatLock, Govern, Reference
+from protocols.trigger_messages import *  # noqa: F403
+from protocols.trigger_messages import TRIGGER_REQUESTS
 
-Level = Annotated[float, about("Level of the playback.", unit="dB", ge=-120, le=12)]
-Sound = Annotated[bool, about("Play it through the sound card.")]
-Save = Annotated[bool, about("Write it to the takes folder, with a sidecar.")]
-Format = Annotated[Literal["wav", "flac"], about("Format of the file.")]
-Loudness = Annotated[Literal["none", "lufs", "peak"], about("Bring the file to -14 LUFS, or to -1 dBFS peak.")]
-TakeName = Annotated[str, about("Start of the file's name; empty takes the prompt's words.", max_length=80)]
 MAX_TEMPLATE_NAME, MAX_TEMPLATE_TEXT = 80, 1000
 TemplateName = Annotated[
     str,
@@ -89,6 +99,8 @@ class Playback(Sampling, frozen=True, kw_only=True):
     name: TakeName = ""
     level: Level = 0.0
     at: At = "now"
+    replaces: Replaces = 0
+    in_time: Annotated[bool, about("Its tempo is the clock's; the bridge's to set.", osc=False)] = False
 
 
 class Following(Playback, frozen=True, kw_only=True):
@@ -142,6 +154,9 @@ class PlayOpen(Following, frozen=True, kw_only=True, tag="open"):
     latency: Annotated[
         float, about("Audio kept ready; changes are heard this much later.", unit="s", ge=0.05, le=30)
     ] = 0.5
+    govern: Govern = True
+    reference: Reference = "start"
+    lock: BeatLock = True
 
 
 class PlayAgain(Request, frozen=True, kw_only=True, tag="again"):
@@ -160,23 +175,28 @@ class PlayAgain(Request, frozen=True, kw_only=True, tag="again"):
     name: TakeName = ""
     level: Level = 0.0
     at: At = "now"
+    replaces: Replaces = 0
 
 
-class Templates(Request, frozen=True, kw_only=True, tag="templates"):
-    """List the prompt templates: those that are built in and yours."""
+class TemplateRequest(Request, frozen=True, kw_only=True):
+    """Base of what is asked about templates."""
 
     root: ClassVar[str] = "bridge"
+
+
+class Templates(TemplateRequest, frozen=True, kw_only=True, tag="templates"):
+    """List the prompt templates: those that are built in and yours."""
+
     reply: ClassVar[type[Reply]] = TemplateList
 
 
-class KeepTemplate(Request, frozen=True, kw_only=True, tag="templates/keep"):
+class KeepTemplate(TemplateRequest, frozen=True, kw_only=True, tag="templates/keep"):
     """Keep a prompt template in your file, in place of one of the same name.
 
     Its fields are {bpm}, {key}, {style} and {prompt}; braces themselves are doubled. What stands between two commas is left out
     where a field in it has no value. A prompt or a style that has no place in it comes at its end.
     """
 
-    root: ClassVar[str] = "bridge"
     osc_positional: ClassVar[tuple[str, ...]] = ("name", "text")
     name: Annotated[str, about("Its name; your own choice.", max_length=MAX_TEMPLATE_NAME)]
     text: Annotated[
@@ -184,16 +204,15 @@ class KeepTemplate(Request, frozen=True, kw_only=True, tag="templates/keep"):
     ]
 
 
-class ForgetTemplate(Request, frozen=True, kw_only=True, tag="templates/forget"):
+class ForgetTemplate(TemplateRequest, frozen=True, kw_only=True, tag="templates/forget"):
     """Delete a prompt template from your file; one that is built in then has its own words again."""
 
-    root: ClassVar[str] = "bridge"
     osc_positional: ClassVar[tuple[str, ...]] = ("name",)
     name: Annotated[str, about("Its name.", max_length=MAX_TEMPLATE_NAME)]
 
 
 class Stop(Request, frozen=True, kw_only=True, tag="stop"):
-    """Fade out and end every stream that this bridge plays."""
+    """Fade out and end everything that this bridge plays: streams, and loops, whose takes are kept."""
 
     root: ClassVar[str] = "bridge"
 
@@ -330,6 +349,8 @@ BRIDGE_REQUESTS: tuple[type[Request], ...] = (
     PlayMidi,
     PlayOpen,
     PlayAgain,
+    *PAST_REQUESTS,
+    *STEERING_REQUESTS,
     BeginNotes,
     AddNotes,
     FileNotes,
@@ -347,10 +368,15 @@ BRIDGE_REQUESTS: tuple[type[Request], ...] = (
     Stop,
     SetLevel,
     *CLOCK_REQUESTS,
+    *SCENE_REQUESTS,
+    *PERFORMANCE_REQUESTS,
     SetDefaults,
     BridgeStreams,
     Devices,
     SetDevice,
+    *CAPTURE_REQUESTS,
+    *LOOP_REQUESTS,
+    *TRIGGER_REQUESTS,
     BridgeModels,
     BridgeLoad,
     BridgeUnload,

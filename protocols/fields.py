@@ -25,12 +25,13 @@ INT32_MAX = 2**31 - 1
 _LARGEST_OF_MANY = 1e12
 
 
-def about(meaning: str, *, unit: str = "", osc: bool = True, **limits: Any) -> msgspec.Meta:
+def about(meaning: str, *, unit: str = "", osc: bool = True, from_number: bool = False, **limits: Any) -> msgspec.Meta:
     """Annotate a field: one line of meaning, its unit, its limits (``ge``, ``le``, ``max_length``, ``min_length``).
 
-    ``osc=False`` keeps a field out of the OSC form (it needs ZeroMQ's second frame, or 64-bit numbers).
+    ``osc=False`` keeps a field out of the OSC form (it needs ZeroMQ's second frame, or 64-bit numbers). ``from_number`` lets a text
+    be sent as a number too.
     """
-    return msgspec.Meta(description=meaning, extra={"unit": unit, "osc": osc}, **limits)
+    return msgspec.Meta(description=meaning, extra={"unit": unit, "osc": osc, "from_number": from_number}, **limits)
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class FieldSpec:
     unit: str
     meaning: str
     osc: bool
+    from_number: bool = False
 
     @property
     def allowed(self) -> str:
@@ -85,6 +87,8 @@ class FieldSpec:
             return None
         match self.kind:
             case "str":
+                if cast and self.from_number and isinstance(value, int | float) and not isinstance(value, bool):
+                    value = plain(value)
                 return self._check_text(value)
             case "list":
                 if isinstance(value, list) and all(isinstance(item, str) for item in value):
@@ -205,6 +209,7 @@ def _spec(field: inspect.Field) -> FieldSpec:
         unit=extra.get("unit", ""),
         meaning=found.get("meaning", ""),
         osc=extra.get("osc", True),
+        from_number=extra.get("from_number", False),
     )
 
 

@@ -102,6 +102,14 @@ class StreamRequest(Sampling, frozen=True, kw_only=True):
             "Only the model with this fingerprint may make it; empty for whichever is loaded.", osc=False, max_length=64
         ),
     ] = ""
+    patient: Annotated[
+        bool,
+        about(
+            "It waits for its owner, who may never play it: it takes no place and what others need comes first, until the owner "
+            "acknowledges anything.",
+            osc=False,
+        ),
+    ] = False
 
 
 class Generate(StreamRequest, frozen=True, kw_only=True, tag="generate"):

@@ -59,6 +59,24 @@ class BridgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     midi_input: Annotated[
         str, about("Part of the name of the MIDI input that is played on; empty for the first.", max_length=200)
     ] = ""
+    input: Annotated[
+        str,
+        about(
+            "Input to record from: part of its name, same for the output's card, default, or none, so that nobody is asked for the "
+            "right to a microphone.",
+            max_length=200,
+        ),
+    ] = "none"
+    input_channels: Annotated[int, about("Input channels to take; fewer where it has fewer.", ge=1, le=8)] = 2
+    input_offset_ms: Annotated[
+        float,
+        about(
+            "What recordings of the input come late by beyond the latency that the sound card tells.",
+            unit="ms",
+            ge=-500,
+            le=500,
+        ),
+    ] = 0.0
     block: Annotated[
         int, about("Block of the audio callback; 0 lets the card choose.", unit="samples", ge=0, le=8192)
     ] = 0
@@ -67,6 +85,19 @@ class BridgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     prebuffer_ms: Annotated[
         float, about("Audio that must be ready before a stream sounds.", unit="ms", ge=0, le=5000)
     ] = 60.0
+    hold_bars: Annotated[
+        int,
+        about(
+            "Bars that a stream plays again where its engine is late or gone, rather than be silent; 0 for none.",
+            unit="bars",
+            ge=0,
+            le=16,
+        ),
+    ] = 2
+    ready: Annotated[
+        int,
+        about("Streams that are kept ready for pads, of all together; each takes memory in the engine.", ge=0, le=24),
+    ] = 8
 
 
 class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,12 +127,37 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     journal_mb: Annotated[int, about("All of it together; the oldest go first.", unit="MB", ge=1, le=1_000_000)] = 512
 
+    state: Annotated[
+        str,
+        about(
+            "File where the bridge remembers its clock and the like; empty for one in the user's state folder, none for nowhere.",
+            max_length=4096,
+        ),
+    ] = ""
+
     @property
     def journal_folder(self) -> Path | None:
         """Where streams are kept to be resumed."""
         if self.journal == "none":
             return None
         return Path(self.journal).expanduser() if self.journal else Path(platformdirs.user_state_dir(APP)) / "journal"
+
+    @property
+    def state_file(self) -> Path | None:
+        """Where the bridge remembers what was set, for its next run."""
+        if self.state == "none":
+            return None
+        return Path(self.state).expanduser() if self.state else Path(platformdirs.user_state_dir(APP)) / "state.json"
+
+    @property
+    def sets_folder(self) -> Path | None:
+        """Where sets are kept, beside `state_file`."""
+        return self.state_file.parent / "sets" if self.state_file is not None else None
+
+    @property
+    def performances_folder(self) -> Path | None:
+        """Where it is written down what was heard, beside `state_file`."""
+        return self.state_file.parent / "performances" if self.state_file is not None else None
 
     @property
     def templates_file(self) -> Path:

@@ -10,6 +10,8 @@ import pytest
 
 # Two threads are what the small models of the tests can use; more only get into each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+# No bridge of a test finds the user's clock as it was, or changes it.
+os.environ["DAW_BRIDGE_FILES_STATE"] = "none"
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT.parent / "shared" / "golden" / "audiocraft"

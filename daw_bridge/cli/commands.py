@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from daw_bridge.cli.clock import clock
 from daw_bridge.cli.failures import CannotStart, before_asking
 from daw_bridge.cli.options import Asked, from_schema
 from daw_bridge.cli.session import NoBridgeError, any_bridge, catalogue, engine_address, read_settings, running_bridge
@@ -175,6 +176,9 @@ def stop(flags: list[str]) -> None:
     """Fade out and end everything that plays."""
     with running_bridge(flags) as client:
         client.call(Stop())
+
+
+app.add_typer(clock, name="clock")
 
 
 # --- What there is -------------------------------------------------------------------------------------------------

@@ -237,7 +237,7 @@ def check_sound() -> Iterable[Check]:
     from daw_bridge.audio.devices import scan_devices
 
     try:
-        devices = scan_devices()
+        devices = [device for device in scan_devices() if device.channels]
     except RequestError as error:
         if error.code is ErrorCode.UNSUPPORTED:
             yield Check("PortAudio", "warn", "missing: takes are written, but nothing sounds", portaudio_line())

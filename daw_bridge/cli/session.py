@@ -24,7 +24,7 @@ Note = Callable[[str], None]
 
 _ENGINE_FOUND_S = 20.0
 _LOG_TAIL = 16384
-_FREE_PORTS = ("engine.port=0", "engine.osc_port=0", "bridge.osc_port=0")
+_ALONE = ("engine.port=0", "engine.osc_port=0", "bridge.osc_port=0", "files.state=none")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def any_bridge(flags: Sequence[str], *, fresh: bool, readable: Sequence[Path] = 
         return
     note(f"starting the engine with {settings.engine.model} …")
     folders = [*settings.files.allowed_folders, *(file.resolve().parent for file in readable)]
-    own_flags = [*flags, *_FREE_PORTS, f"files.allowed={os.pathsep.join(map(str, folders))}"]
+    own_flags = [*flags, *_ALONE, f"files.allowed={os.pathsep.join(map(str, folders))}"]
     own_settings = read_settings(own_flags)
     programs = [engine_program(own_flags), bridge_program(own_settings, own_flags)]
     with _own(programs, own_settings) as supervisor:
@@ -117,7 +117,7 @@ def catalogue(flags: Sequence[str], note: Note) -> list[ModelInfo]:
     if port and probe(port, host, root="engine") is not None:
         return _models(port, host)
     note("starting an engine to ask it …")
-    own_flags = [*flags, *_FREE_PORTS, "engine.model=pocket"]
+    own_flags = [*flags, *_ALONE, "engine.model=pocket"]
     own_settings = read_settings(own_flags)
     with _own([engine_program(own_flags)], own_settings) as supervisor:
         return _models(supervisor.announced["engine"]["osc_port"], _reachable(own_settings.engine.host))

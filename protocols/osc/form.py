@@ -166,8 +166,11 @@ def _split_id(address: Address, arguments: Sequence[Argument]) -> tuple[int, Seq
     if not arguments:
         return 0, arguments
     first = arguments[0]
-    if wanted and address.positional[0].kind == "str":
+    texts = [spec.kind == "str" for spec in address.positional]
+    if wanted and texts[0]:
         without_id = isinstance(first, str)
+    elif any(texts):
+        without_id = [isinstance(argument, str) for argument in arguments[:wanted]] == texts
     else:  # after the positional numbers comes nothing, or a parameter's name
         without_id = len(arguments) == wanted or (len(arguments) > wanted and isinstance(arguments[wanted], str))
     if without_id:

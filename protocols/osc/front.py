@@ -188,7 +188,7 @@ class OscFront:
         if reply is not None:
             self.done(asker, reply)
         if self._settings is not None and isinstance(request, self._settings):
-            self._tell_settings([name for name in fields_of(self._settings) if getattr(request, name) is not None])
+            self.tell_settings([name for name in fields_of(self._settings) if getattr(request, name) is not None])
 
     def _notify(self, arguments: Sequence[Argument], sender: Peer, path: str) -> None:
         """``/notify 1 [port]`` registers, ``/notify 0 [port]`` forgets; the answer carries the listener's id."""
@@ -222,13 +222,15 @@ class OscFront:
             raise RequestError(ErrorCode.UNKNOWN_PARAMETER, name, None, ", ".join(specs))
         if arguments:
             self._service.handle(build(self._settings, {name: arguments[0]}, cast=True), asker)
-            self._tell_settings([name])
+            self.tell_settings([name])
         if asker.peer not in self._listeners:
             self._push(asker.peer, name)
 
-    def _tell_settings(self, names: Sequence[str]) -> None:
+    def tell_settings(self, names: Iterable[str]) -> None:
+        """Tell listeners the values of settings that have changed."""
+        wanted = list(names)
         for peer in list(self._listeners):  # one that is gone is forgotten while it is told
-            for name in names:
+            for name in wanted:
                 self._push(peer, name)
 
     def _push_settings(self, peer: Peer) -> None:

@@ -44,6 +44,12 @@ def test_the_request_comes_back_with_the_seed_that_was_used() -> None:
     assert (made.payload, made.samples) == (b"", None)
 
 
+def test_a_take_of_a_stream_that_waited_to_be_played_is_made_at_once() -> None:
+    made = remake({**SIDECAR, "request": {**SIDECAR["request"], "patient": True}}, WELCOME)
+    assert isinstance(made.message, Generate)
+    assert not made.message.patient
+
+
 def test_a_take_of_an_earlier_release_has_no_tempo_beside_its_words() -> None:
     made = remake({**SIDECAR, "request": {"type": "generate", "prompt": "x"}}, WELCOME)
     assert (made.message.bpm, made.message.key) == (0.0, "")

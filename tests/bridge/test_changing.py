@@ -47,6 +47,13 @@ def test_one_for_each_where_words_differ() -> None:
     assert (refused.value.code, refused.value.field) == (ErrorCode.BUSY, "stream")
 
 
+def test_others_that_are_not_meant_stay_as_they_are() -> None:
+    change = BridgeUpdate(stream=0, temperature=0.5)
+    updates, _ = changes_of(change, [stream(4, SLOW), stream(7, FAST)], None, None, all_of_them=False)
+    assert updates == [Update(stream=4, temperature=0.5), Update(stream=7, temperature=0.5)]
+    assert changes_of(change, [], None, None, all_of_them=False) == ([], {})
+
+
 def test_where_none_is_open_the_engine_is_asked_all_the_same() -> None:
     updates, wordings = changes_of(BridgeUpdate(stream=0, prompt="x"), [], None, None)
     assert (updates, wordings) == ([Update(stream=0, prompt="x")], {})

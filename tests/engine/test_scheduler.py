@@ -40,8 +40,10 @@ class Desk:
         self.scheduler = Scheduler(self.events.append, max_running=max_running, clock=lambda: self.now)
         self._preparation = Preparation(bundle)
 
-    def start(self, number: int, duration: float | None = 0.4, lead: float = 100.0, seed: int = 1) -> EngineStream:
-        request = Generate(prompt="a song", lead=lead)
+    def start(
+        self, number: int, duration: float | None = 0.4, lead: float = 100.0, seed: int = 1, patient: bool = False
+    ) -> EngineStream:
+        request = Generate(prompt="a song", lead=lead, patient=patient)
         stream = self._preparation.prepare(number, StreamPlan(request, seed, duration)).stream
         self.scheduler.post(Start(stream))
         return stream
@@ -149,6 +151,29 @@ def test_a_stalled_stream_gives_its_place_away_goes_on_and_is_given_up(bundle: M
     desk.now += 601
     desk.step(2)
     assert desk.of(StreamEnded, 1)[0].reason == "owner_lost"
+
+
+def test_a_patient_stream_takes_no_place_and_steps_aside_until_it_is_played(bundle: ModelBundle) -> None:
+    desk = Desk(bundle, max_running=1)
+    patient = desk.start(1, None, lead=0.4, patient=True)
+    desk.start(2, None, lead=0.6)
+    desk.start(3, 0.1)
+    desk.start(4, None, lead=0.2, patient=True)
+    desk.step()
+    assert [event.stream for event in desk.of(StreamStarted)] == [1, 2, 4], "only one that is played waits for a place"
+    while desk.scheduler.stats.frames < 25:
+        assert not desk.of(AudioBlock, 1), "what is played comes first"
+        desk.step()
+    desk.run()
+    assert patient.samples_out >= 0.4 * RATE, "then it is made"
+    desk.scheduler.post(Take(1, 0))
+    desk.run()
+    desk.scheduler.post(End(2, "cancelled"))
+    desk.run()
+    assert not desk.of(StreamStarted, 3), "the one that is played now has the place"
+    desk.scheduler.post(End(1, "cancelled"))
+    desk.run()
+    assert desk.of(StreamEnded, 3)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 30])

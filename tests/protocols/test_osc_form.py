@@ -48,7 +48,11 @@ SENT_EVENTS = [event for event in (*EVENTS, *BRIDGE_EVENTS) if event not in form
 
 def given_positional(address: form.Address) -> list[Any]:
     """Something valid for each positional argument."""
-    return ["words" if spec.kind == "str" else max(1, int(spec.minimum or 0)) for spec in address.positional]
+    words = [(spec.choices or ("words",))[0][: spec.max_length] for spec in address.positional]
+    return [
+        word if spec.kind == "str" else max(1, int(spec.minimum or 0))
+        for spec, word in zip(address.positional, words, strict=True)
+    ]
 
 
 def refusal(address: form.Address, *arguments: Any) -> form.OscFormError:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 
@@ -13,7 +15,7 @@ import pytest
 
 from tests.support.jack import JackServer
 
-CLIENT = "keyboard"
+CLIENT, EARS = "keyboard", "ears"
 
 
 def require_midi() -> None:
@@ -74,6 +76,60 @@ class Keyboard:
         return line
 
 
+class Ears:
+    """A MIDI input in another process, which writes down what it hears and when.
+
+    Args:
+        server: running.
+    """
+
+    def __init__(self, server: JackServer) -> None:
+        require_midi()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.midi", "--ears"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, **server.environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline(), "the ears are deaf"
+        self._heard: list[tuple[float, str]] = []
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    @property
+    def heard(self) -> list[tuple[float, str]]:
+        """Messages in hexadecimal bytes, with their moments in seconds (``time.perf_counter``)."""
+        return list(self._heard)
+
+    def __enter__(self) -> Ears:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            at, message = line.split()
+            self._heard.append((float(at), message))
+
+
+def _listen() -> None:
+    import rtmidi
+
+    port = rtmidi.MidiIn(rtmidi.API_UNIX_JACK, EARS)
+    port.ignore_types(timing=False)
+    port.set_callback(lambda event, _: print(time.perf_counter(), bytes(event[0]).hex(), flush=True))  # noqa: T201
+    port.open_virtual_port("in")
+    print("ready", flush=True)  # noqa: T201
+    signal.signal(signal.SIGTERM, lambda *_: port.close_port() or sys.exit())
+    while True:
+        time.sleep(1)
+
+
 def _main() -> None:
     import mido
 
@@ -96,4 +152,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    _listen() if "--ears" in sys.argv else _main()

@@ -111,5 +111,6 @@ def bridge_settings(folder: Path, engine: Process, *more: str) -> list[str]:
         f"files.takes={folder / 'takes'}",
         f"files.allowed={folder}",
         f"files.templates={folder / 'templates.toml'}",
+        "files.state=none",
         *more,
     ]

@@ -83,11 +83,13 @@ def test_what_leaves_portaudio_is_what_the_engine_made(jack: JackServer, tmp_pat
     assert np.abs(heard[: FADE - lag] - (expected[lag:FADE] * rise[lag:])).max() < 1e-6
 
 
-def test_the_sound_survives_kill_9_on_the_engine(jack: JackServer, tmp_path: Path) -> None:
+def test_without_a_journal_a_stream_whose_engine_is_killed_ends_in_a_fade(jack: JackServer, tmp_path: Path) -> None:
     engine_port, engine_osc, bridge_osc = free_ports(3)
     command = [sys.executable, "-c", "from daw_bridge.cli import main; main()", "up"]
     for setting in [
         *engine_settings(tmp_path),
+        "files.journal=none",
+        "files.state=none",
         f"engine.port={engine_port}",
         f"engine.osc_port={engine_osc}",
         f"bridge.engine=tcp://127.0.0.1:{engine_port}",

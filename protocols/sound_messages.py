@@ -1,0 +1,18 @@
+"""What becomes of a stream's sound: parameters of every request that opens one through the bridge."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from protocols.fields import INT32_MAX, about
+
+Level = Annotated[float, about("Level of the playback.", unit="dB", ge=-120, le=12)]
+Sound = Annotated[bool, about("Play it through the sound card.")]
+Save = Annotated[bool, about("Write it to the takes folder, with a sidecar.")]
+Format = Annotated[Literal["wav", "flac"], about("Format of the file.")]
+Loudness = Annotated[Literal["none", "lufs", "peak"], about("Bring the file to -14 LUFS, or to -1 dBFS peak.")]
+TakeName = Annotated[str, about("Start of the file's name; empty takes the prompt's words.", max_length=80)]
+Replaces = Annotated[
+    int,
+    about("Stream whose place it takes: that one fades out where this one begins; 0 for none.", ge=0, le=INT32_MAX),
+]
