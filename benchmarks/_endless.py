@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from audio_files.measure import measure
 from benchmarks._engine_line import EngineLine
 from benchmarks._figures import table
+from benchmarks._machine import describe_machine, load
 from benchmarks._rig import Rig, rig
 from daw_bridge.steering.character import Character, Sampling, Steer, Steersman
 from daw_bridge.steering.governor import FROM_THE_START, Governor
@@ -41,6 +42,8 @@ WANTED_LU = 1.5
 """How far a minute may be from the reference."""
 WANTED_GROWTH = 0.01
 """By how much the process may grow from the second minute to the last."""
+
+_LEAD_S = 10.0  # room to run ahead, so that the pace is that of the model
 
 
 class Source(Protocol):
@@ -144,10 +147,17 @@ def measure_endless(model: str, minutes: int, *, threads: int = 0, journal_mb: i
     Raises:
         RequestError, RuntimeError: as `rig`; the stream ended.
     """
-    flags = [f"files.journal_mb={journal_mb}"]
+    machine, flags = describe_machine(), [f"files.journal_mb={journal_mb}"]
     with rig(model, threads=threads, output="paced", flags=flags) as running:
         result = measure_endless_sound(lambda request: EngineSource(running, request), minutes, **more)
-    return {"benchmark": "endless", "model": model, **result, "journal_bound_bytes": journal_mb * 2**20}
+    return {
+        "benchmark": "endless",
+        "model": model,
+        **result,
+        "journal_bound_bytes": journal_mb * 2**20,
+        "machine": machine,
+        "load_after": load(),
+    }
 
 
 def measure_endless_sound(
@@ -171,7 +181,7 @@ def measure_endless_sound(
         steered: whether the steersman may change it.
         minute_seconds: what is measured at once; less for a trial.
     """
-    request = Open(prompt=prompt, bpm=bpm, seed=seed)
+    request = Open(prompt=prompt, bpm=bpm, seed=seed, lead=_LEAD_S)
     source = source_of(request)
     rate = source.rate
     character = Character(rate, 240 / bpm)
@@ -225,7 +235,7 @@ def measure_endless_sound(
     }
 
 
-def describe_endless(result: dict[str, Any]) -> str:
+def describe_endless(result: Mapping[str, Any]) -> str:
     """The figures in words."""
     names = ("worst_lu", "mean_lu", "centroid_drift", "onset_drift", "spectrum_db")
     rows = [[name, *(result[name][key] for key in names)] for name in ("raw", "governed")]
@@ -262,5 +272,6 @@ def _summary(rows: Sequence[dict[str, float]], reference: float) -> dict[str, An
         "centroid_drift": round(last["centroid_hz"] / max(1.0, first["centroid_hz"]), 3),
         "onset_drift": round(last["onsets_per_s"] / max(0.01, first["onsets_per_s"]), 3),
         "spectrum_db": round(float(np.abs(shapes[1] - shapes[0]).mean()), 2),
-        "each": list(rows),
+        "first": first,
+        "last": last,
     }

@@ -50,7 +50,7 @@ def measure_notes(
     """
     chance = random.Random(1)
     wanted = ("files.state=none", *flags)
-    with rig(model, threads=threads, output="jack", period=period, flags=wanted) as running, _keys() as send:
+    with rig(model, threads=threads, output="jack", period=period, flags=wanted) as running, midi_keys() as send:
         running.client.call(OpenTriggerInput(name=PORT))
         figures = {
             name: _strike(running, send, notes, prime, chance) for name, prime in (("ready", 1), ("not_ready", 0))
@@ -122,7 +122,7 @@ def _strike(running: Rig, send: SendNote, notes: int, prime: int, chance: random
 
 
 @contextmanager
-def _keys() -> Iterator[SendNote]:
+def midi_keys() -> Iterator[SendNote]:
     """A MIDI output on the server that the environment names."""
     import rtmidi
 

@@ -23,6 +23,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from benchmarks._figures import summarise
+from benchmarks._notes import PORT, midi_keys
 from benchmarks._recorder import Recorder
 from benchmarks._rig import RATE, Rig, rig
 from tests.support.clients import OscPeer
@@ -35,6 +37,7 @@ _MARK = np.random.default_rng(1).choice([-0.5, 0.5], 48).astype(np.float32)
 _FOUND = 0.7  # correlation with the mark
 _PROMPTS = ("warm strings", "distorted guitar", "slow jazz piano trio", "solo flute", "happy disco")
 _QUIET_S = 0.1
+_HIT_S = 1.5
 _PATIENCE_S = 60.0
 
 
@@ -85,15 +88,18 @@ def measure_performance(model: str, *, minutes: float = 3.0, kills: int = 6, thr
         RuntimeError: JACK cannot be had; the bridge refused something; the music did not go on.
     """
     with ExitStack() as stack:
-        running = stack.enter_context(rig(model, threads=threads, output="jack", period=1024))
+        running = stack.enter_context(rig(model, threads=threads, output="jack", period=1024, restarts=True))
         recorder = stack.enter_context(Recorder(running.jack, RATE, 60 * minutes + 60 * kills + 60))
         host = stack.enter_context(OscPeer(running.bridge_port))
+        strike = stack.enter_context(midi_keys())
         stage = _Stage(running, host, recorder)
         host.send("/notify", 1)
         loop = running.folder / "marks.wav"
         soundfile.write(loop, _marked_loop(4), RATE, subtype="FLOAT")
         stage.ask("/bridge/clock", "bpm", BPM)
         stage.ask("/bridge/loop/play", 1, str(loop), "bars", 4)
+        stage.ask("/bridge/trigger/input", PORT)
+        stage.ask("/bridge/trigger/map", "hit", 60, f"/bridge/play 'dub chord' duration {_HIT_S} level -6")
         opened = next(stage.ids)
         host.send("/bridge/open", opened, _PROMPTS[-1], "seed", 1, "at", "bar", "save", 1, "level", -6.0)
         stream = host.wait("/bridge/queued", opened)[1]
@@ -101,12 +107,18 @@ def measure_performance(model: str, *, minutes: float = 3.0, kills: int = 6, thr
         ends = time.monotonic() + 60 * minutes
         alone: list[tuple[int, int]] = []
         words = itertools.cycle(_PROMPTS)
+        latencies: list[float] = []
         for _ in range(kills):
             stage.ask("/bridge/update", stream, "prompt", next(words), "morph", 4.0)
-            stage.ask("/bridge/loop/record", 2, 1, "stream", "stream", stream)
             stage.let(2 * BAR_S)
+            host.heard.clear()
+            stage.ask("/bridge/loop/record", 2, 1, "stream", "stream", stream)
+            host.wait("/bridge/loop", 2, "playing")
             stage.ask("/bridge/loop/continue", 2, 1)
-            stage.let(4 * BAR_S)
+            stage.let(BAR_S)
+            strike(60, 100)
+            latencies.append(host.wait("/bridge/triggered", "hit")[4])
+            stage.let(3 * BAR_S)
             stage.ask("/bridge/loop/clear", 2)
             stage.ask("/bridge/loop/mute", 1, 1)
             stage.let(BAR_S)
@@ -131,6 +143,7 @@ def measure_performance(model: str, *, minutes: float = 3.0, kills: int = 6, thr
         "seconds": round(len(sound) / RATE, 1),
         "kills": kills,
         "layers": report,
+        "note_to_sound": summarise(latencies) if latencies else None,
         "underruns": finished[7],
         "xruns_of_the_server": xruns,
         "loop_starts": _loop_starts(sound),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -58,7 +59,13 @@ class Rig:
 
 @contextmanager
 def rig(
-    model: str, *, threads: int = 0, output: OutputKind = "auto", period: int = 256, flags: Sequence[str] = ()
+    model: str,
+    *,
+    threads: int = 0,
+    output: OutputKind = "auto",
+    period: int = 256,
+    flags: Sequence[str] = (),
+    restarts: bool = False,
 ) -> Iterator[Rig]:
     """Start everything, wait until the bridge has found its engine and its output, and stop everything in the end.
 
@@ -69,6 +76,7 @@ def rig(
             the system's default or what the flag ``bridge.output`` names; ``auto`` takes JACK where it is installed, else paced.
         period: frames in one callback of JACK.
         flags: more settings, as ``section.name=value``.
+        restarts: what dies is started again, as under `daw-bridge up`.
 
     Raises:
         RequestError: a process did not start.
@@ -102,7 +110,12 @@ def rig(
         bridge = bridge_program(settings, own)
         command = [*module_command(_traced_bridge.__name__, own), "--announce", "--follow-stdin"]
         supervisor = stack.enter_context(Supervisor([engine_program(own), replace(bridge, command=command)]))
-        ports = supervisor.start()
+        ports = dict(supervisor.start())
+        if restarts:
+            keeping = threading.Thread(target=supervisor.run, name="supervisor")
+            keeping.start()
+            stack.callback(keeping.join)
+            stack.callback(supervisor.request_stop)
         client = stack.enter_context(OscClient(ports["bridge"]["osc_port"]))
         report = _wait_until_ready(client)
         name = "JACK, dummy driver" if jack else report.device if output == "card" else "paced, no sound card"

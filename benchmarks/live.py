@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from benchmarks._endless import describe_endless, measure_endless
@@ -88,7 +89,7 @@ def _listen(host: OscPeer, seconds: float) -> None:
         host.receive(left)
 
 
-def describe(result: dict[str, Any]) -> str:
+def describe(result: Mapping[str, Any]) -> str:
     """A result in words."""
     notes, changed, performed = result["note_to_sound"], result["change_to_sound"], result["performance"]
     header = ["ms", "p50", "p95", "p99", "max"]

@@ -23,6 +23,8 @@ _BEGIN, _END = "<!-- figures: written by python -m benchmarks.run_all -->", "<!-
 JOBS: dict[str, Sequence[str]] = {
     "first_sound-pocket": ("first_sound", "--model", "pocket"),
     "conditioning-pocket": ("conditioning", "--model", "pocket"),
+    "live-pocket": ("live", "--model", "pocket"),
+    "endless-pocket": ("live", "--model", "pocket", "--endless", "60"),
     "decode-pocket-float32": ("decode", "--model", "pocket", "--dtype", "float32"),
     "decode-musicgen-small-float32": ("decode", "--model-shape", "musicgen-small", "--dtype", "float32"),
     "decode-musicgen-small-bfloat16": ("decode", "--model-shape", "musicgen-small", "--dtype", "bfloat16"),
@@ -117,6 +119,8 @@ def figures(results: Iterable[Mapping[str, Any]]) -> str:
         ]
         parts.append(table(header, rows))
     parts += [_conditioning(result) for result in results if result["benchmark"] == "conditioning"]
+    parts += [_live(result) for result in results if result["benchmark"] == "live"]
+    parts += [_endless(result) for result in results if result["benchmark"] == "endless"]
     machines = {_machine(result["machine"]) for result in results}
     return "\n".join([*parts, *sorted(machines)]) + "\n"
 
@@ -164,6 +168,18 @@ def _conditioning(result: Mapping[str, Any]) -> str:
         ]
     rows.append(["load, date", ", ".join(_when(result))])
     return table(["conditioning", ""], rows)
+
+
+def _live(result: Mapping[str, Any]) -> str:
+    from benchmarks.live import describe
+
+    return describe(result)
+
+
+def _endless(result: Mapping[str, Any]) -> str:
+    from benchmarks._endless import describe_endless
+
+    return describe_endless(result)
 
 
 def _when(result: Mapping[str, Any]) -> tuple[str, str]:

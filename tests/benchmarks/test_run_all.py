@@ -95,7 +95,7 @@ def test_the_projects_own_page_and_results_are_whole() -> None:
     text = run_all.PAGE.read_text(encoding="utf-8")
     assert text.count(run_all._BEGIN) == text.count(run_all._END) == 1
     for result in run_all.read_results():
-        assert result["benchmark"] in ("first_sound", "conditioning", "decode")
+        assert result["benchmark"] in ("first_sound", "conditioning", "decode", "live", "endless")
 
 
 def test_jobs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

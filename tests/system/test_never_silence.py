@@ -22,7 +22,6 @@ from tests.system.test_sound import engine_pid, free_ports, is_ready
 RATE = 48_000
 BAR = 2 * RATE
 ROUNDING = 2e-6  # of files of 24 bits, and of codes that were decoded in other pieces; another code would be heard
-ATTEMPTS = 3
 
 
 @contextmanager
@@ -55,54 +54,48 @@ def studio_up(folder: Path, jack: JackServer) -> Iterator[tuple[OscPeer, int, in
     assert up.returncode == 0, log.read_text()[-2000:]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_an_engine_that_is_killed_is_not_missed(tmp_path: Path) -> None:
     with JackServer(RATE) as jack, studio_up(tmp_path, jack) as (host, engine_port, supervisor):
-        for attempt in range(1, ATTEMPTS + 1):
-            host.heard.clear()
-            with JackRecorder(jack, tmp_path) as recorder:
-                wait_until(lambda recorder=recorder: recorder.wired)
-                host.send("/bridge/open", attempt, "drone", "seed", 5, "latency", 1.0, "bpm", 120.0, "save", 1)
-                stream = host.wait("/bridge/queued", attempt)[1]
-                host.wait("/bridge/sounding", stream)
-                for _ in range(2):
-                    second = recorder.frames + BAR + RATE // 2
-                    wait_until(lambda second=second, recorder=recorder: recorder.frames > second)
-                    host.heard.clear()
-                    os.kill(engine_pid(supervisor), signal.SIGKILL)
-                    host.wait("/bridge/engine", "lost")
-                    host.wait(
-                        "/bridge/held", stream, "holding"
-                    )  # the engine's death, or a busy machine's slowness before it
-                    host.heard.clear()
-                    host.wait("/bridge/engine", "ready", seconds=60)
-                    host.wait("/bridge/held", stream, "back", seconds=60)
-                later = recorder.frames + BAR
-                wait_until(lambda later=later, recorder=recorder: recorder.frames > later)
-                recording, xruns = recorder.recorded()[:, 0], recorder.xruns
-                host.send("/bridge/cancel", 100 + attempt, stream)
-                answer = host.wait("/done", "/bridge/open", attempt)
-            if not xruns:
-                break
-        else:
-            pytest.skip(f"this machine is too busy for a JACK server: {xruns} periods missed by the server itself")
+        with JackRecorder(jack, tmp_path) as recorder:
+            wait_until(lambda: recorder.wired)
+            host.send("/bridge/open", 1, "drone", "seed", 5, "latency", 1.0, "bpm", 120.0, "save", 1, "govern", 0)
+            stream = host.wait("/bridge/queued", 1)[1]
+            host.wait("/bridge/sounding", stream)
+            for _ in range(2):
+                second = recorder.frames + BAR + RATE // 2
+                wait_until(lambda second=second: recorder.frames > second)
+                host.heard.clear()
+                os.kill(engine_pid(supervisor), signal.SIGKILL)
+                host.wait("/bridge/engine", "lost")
+                host.wait(
+                    "/bridge/held", stream, "holding"
+                )  # the engine's death, or a busy machine's slowness before it
+                host.heard.clear()
+                host.wait("/bridge/engine", "ready", seconds=60)
+                host.wait("/bridge/held", stream, "back", seconds=60)
+            later = recorder.frames + BAR
+            wait_until(lambda: recorder.frames > later)
+            recording, xruns = recorder.recorded()[:, 0], recorder.xruns
+            host.send("/bridge/cancel", 2, stream)
+            answer = host.wait("/done", "/bridge/open", 1)
         reason, path, underruns = answer[3], Path(answer[6]), answer[7]
-        assert (reason, underruns) == ("cancelled", 0)
+        assert reason == "cancelled"
         take, rate = soundfile.read(path, dtype="float32")
         with ZmqPeer(engine_port) as peer:
             number = peer.ask("open", prompt="drone", seed=5, bpm=120.0, lead=len(take) / rate + 1)["stream"]
             wait_until(lambda: peer.receive(0.1) and len(peer.samples(number)) > len(take), 60)
             undisturbed = peer.samples(number)[: len(take), 0]
             peer.ask("cancel", stream=number)
-        assert np.abs(take - undisturbed).max() < ROUNDING, (
-            "what was recorded has no gap and is what it would have been"
-        )
+        assert np.abs(take - undisturbed).max() < ROUNDING, "the take has no gap and is what it would have been"
         outcome, again = host.ask("/bridge/again", 200, str(path.with_suffix(".json")), "sound", 0)
         assert outcome == "/done", again
-        assert np.abs(soundfile.read(again[4], dtype="float32")[0] - take).max() < ROUNDING, (
-            "its sidecar makes it again"
-        )
+        made_again, _ = soundfile.read(again[4], dtype="float32")
+        assert np.abs(made_again - take).max() < ROUNDING, "its sidecar makes it again"
 
+    if xruns:
+        pytest.skip(f"what was heard is not judged: the JACK server itself missed {xruns} periods")
+    assert underruns == 0
     begin = int(np.flatnonzero(recording)[0])
     heard = recording[begin:]
     loudness = [float(np.abs(heard[start : start + RATE // 10]).max()) for start in range(0, len(heard), RATE // 10)]
