@@ -293,11 +293,11 @@ def _serve(source: _Source, replies: TextIO) -> None:
         with contextlib.suppress(queue.Empty):
             at, data = source.played.get(timeout=WATCH_SECONDS)
             if _is_wanted(data, source.transport):
-                _reply(replies, {"at": at, "message": data.hex()})
+                say(replies, {"at": at, "message": data.hex()})
         if time.monotonic() - watched > WATCH_SECONDS:
             if not source.there:
                 return
-            _reply(replies, {"alive": source.lost})
+            say(replies, {"alive": source.lost})
             watched = time.monotonic()
 
 
@@ -309,12 +309,13 @@ def _is_wanted(data: bytes, transport: bool) -> bool:
     return False
 
 
-def _reply(replies: TextIO, message: dict[str, Any]) -> None:
+def say(replies: TextIO, message: dict[str, Any]) -> None:
+    """Tell the bridge, one JSON object a line."""
     replies.write(json.dumps(message) + "\n")
     replies.flush()
 
 
-def _leave(close: Callable[[], None]) -> NoReturn:
+def leave(close: Callable[[], None]) -> NoReturn:
     """Say goodbye to the MIDI system, which may hang, and end this process whatever comes of it."""
     goodbye = threading.Thread(target=close, daemon=True)
     goodbye.start()
@@ -328,23 +329,23 @@ def _main() -> None:
     os.dup2(2, 1)  # MIDI libraries print to stdout; the pipe is for replies alone
     try:
         if "--list" in sys.argv:
-            _reply(replies, {"inputs": [asdict(port) for port in ports_of(systems())]})
+            say(replies, {"inputs": [asdict(port) for port in ports_of(systems())]})
             os._exit(0)
         wanted = json.loads(commands.readline())
         source = _Source(wanted["input"], wanted["transport"])
     except RequestError as error:
-        _reply(replies, {"error": error_as_dict(error)})
+        say(replies, {"error": error_as_dict(error)})
         os._exit(0)
 
     def await_goodbye() -> None:
         commands.read()
-        _leave(source.close)
+        leave(source.close)
 
-    _reply(replies, {"opened": source.name})
+    say(replies, {"opened": source.name})
     threading.Thread(target=await_goodbye, daemon=True).start()
     with contextlib.suppress(OSError):  # nobody listens any more
         _serve(source, replies)
-    _leave(source.close)
+    leave(source.close)
 
 
 if __name__ == "__main__":

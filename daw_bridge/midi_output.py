@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, BinaryIO, NoReturn, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from daw_bridge.audio.devices import child_environment, error_as_dict, error_from_dict
 from daw_bridge.child import Child
@@ -29,7 +29,9 @@ from daw_bridge.midi_input import (
     WATCH_SECONDS,
     InputPort,
     choose_input,
+    leave,
     ports_of,
+    say,
     systems,
 )
 from protocols.errors import ErrorCode, RequestError
@@ -164,7 +166,7 @@ class _Sink:
             if time.monotonic() - watched > WATCH_SECONDS:
                 if self.name not in self._client.get_ports():
                     return
-                _reply(replies, {"late": late})
+                say(replies, {"late": late})
                 watched, late = time.monotonic(), 0
         self._client.send_message(_STOP)
 
@@ -184,30 +186,17 @@ class _Sink:
         return first
 
 
-def _reply(replies: TextIO, message: dict[str, Any]) -> None:
-    replies.write(json.dumps(message) + "\n")
-    replies.flush()
-
-
-def _leave(sink: _Sink) -> NoReturn:
-    """Say goodbye to the MIDI system, which may hang, and end this process whatever comes of it."""
-    goodbye = threading.Thread(target=sink.goodbye, daemon=True)
-    goodbye.start()
-    goodbye.join(_GOODBYE_SECONDS)
-    os._exit(0)
-
-
 def _main() -> None:
     commands: BinaryIO = sys.stdin.buffer
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # MIDI libraries print to stdout; the pipe is for replies alone
     try:
         if "--list" in sys.argv:
-            _reply(replies, {"outputs": [asdict(port) for port in ports_of(systems("port"))]})
+            say(replies, {"outputs": [asdict(port) for port in ports_of(systems("port"))]})
             os._exit(0)
         sink = _Sink(json.loads(commands.readline())["output"])
     except RequestError as error:
-        _reply(replies, {"error": error_as_dict(error)})
+        say(replies, {"error": error_as_dict(error)})
         os._exit(0)
 
     def listen() -> None:
@@ -217,11 +206,11 @@ def _main() -> None:
         time.sleep(_GOODBYE_SECONDS)
         os._exit(0)  # the last message hangs
 
-    _reply(replies, {"opened": sink.name})
+    say(replies, {"opened": sink.name})
     threading.Thread(target=listen, daemon=True).start()
     with contextlib.suppress(Exception):  # nobody listens any more, or RtMidi's own
         sink.run(replies)
-    _leave(sink)
+    leave(sink.goodbye)
 
 
 if __name__ == "__main__":
