@@ -83,14 +83,7 @@ class BridgeStream:
         wordings: what its words were made of, each with the frame from which on, as its journal counts them.
     """
 
-    def __init__(
-        self,
-        host: StreamHost,
-        order: Order,
-        prepared: Prepared,
-        welcome: Welcome,
-        takes: Path,
-    ) -> None:
+    def __init__(self, host: StreamHost, order: Order, prepared: Prepared, welcome: Welcome, takes: Path) -> None:
         message, request = prepared.message, order.request
         self.number = self.engine_number = 0
         self.request = request
@@ -181,6 +174,11 @@ class BridgeStream:
     def history(self) -> History | None:
         """The latest part of what was played of it; None where it is not played."""
         return None if self._line is None else self._line.history
+
+    @property
+    def holding(self) -> bool:
+        """Whether its last bars play again now."""
+        return self._line is not None and self._line.holding
 
     @property
     def held(self) -> HeldBars | None:

@@ -70,15 +70,21 @@ def scan_inputs() -> list[InputPort]:
         RequestError: about ``input``: UNSUPPORTED without python-rtmidi or what it needs; INTERNAL when the MIDI system crashes or
             takes over `SCAN_SECONDS`.
     """
-    command = [sys.executable, "-m", __name__, "--list"]
+    return [InputPort(**entry) for entry in scan(__name__, "input")]
+
+
+def scan(module: str, field: str) -> list[dict[str, Any]]:
+    """The ports that a module lists when it is run with ``--list``; errors are about ``field``, as in `scan_inputs`."""
+    command = [sys.executable, "-m", module, "--list"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SCAN_SECONDS, env=child_environment())
         answer = json.loads(done.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, OSError, ValueError, IndexError) as error:
-        raise RequestError(ErrorCode.INTERNAL, "input", str(error), "a MIDI system that answers") from error
+        raise RequestError(ErrorCode.INTERNAL, field, str(error), "a MIDI system that answers") from error
     if "error" in answer:
         raise error_from_dict(answer["error"])
-    return [InputPort(**entry) for entry in answer["inputs"]]
+    ports: list[dict[str, Any]] = answer["ports"]
+    return ports
 
 
 def choose_input(inputs: Sequence[InputPort], wanted: str = "", field: str = "input") -> InputPort:
@@ -329,7 +335,7 @@ def _main() -> None:
     os.dup2(2, 1)  # MIDI libraries print to stdout; the pipe is for replies alone
     try:
         if "--list" in sys.argv:
-            say(replies, {"inputs": [asdict(port) for port in ports_of(systems())]})
+            say(replies, {"ports": [asdict(port) for port in ports_of(systems())]})
             os._exit(0)
         wanted = json.loads(commands.readline())
         source = _Source(wanted["input"], wanted["transport"])

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -21,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, BinaryIO, TextIO
 
-from daw_bridge.audio.devices import child_environment, error_as_dict, error_from_dict
+from daw_bridge.audio.devices import error_as_dict, error_from_dict
 from daw_bridge.child import Child
 from daw_bridge.midi_input import (
     SCAN_SECONDS,
@@ -32,6 +31,7 @@ from daw_bridge.midi_input import (
     leave,
     ports_of,
     say,
+    scan,
     systems,
 )
 from protocols.errors import ErrorCode, RequestError
@@ -49,15 +49,7 @@ def scan_outputs() -> list[OutputPort]:
     Raises:
         RequestError: about ``port``; as `scan_inputs`.
     """
-    command = [sys.executable, "-m", __name__, "--list"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SCAN_SECONDS, env=child_environment())
-        answer = json.loads(done.stdout.splitlines()[-1])
-    except (subprocess.SubprocessError, OSError, ValueError, IndexError) as error:
-        raise RequestError(ErrorCode.INTERNAL, "port", str(error), "a MIDI system that answers") from error
-    if "error" in answer:
-        raise error_from_dict(answer["error"])
-    return [OutputPort(**entry) for entry in answer["outputs"]]
+    return [OutputPort(**entry) for entry in scan(__name__, "port")]
 
 
 class MidiOutput:
@@ -192,7 +184,7 @@ def _main() -> None:
     os.dup2(2, 1)  # MIDI libraries print to stdout; the pipe is for replies alone
     try:
         if "--list" in sys.argv:
-            say(replies, {"outputs": [asdict(port) for port in ports_of(systems("port"))]})
+            say(replies, {"ports": [asdict(port) for port in ports_of(systems("port"))]})
             os._exit(0)
         sink = _Sink(json.loads(commands.readline())["output"])
     except RequestError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -25,6 +27,8 @@ from protocols.settings import Settings
 log = structlog.get_logger()
 
 MAX_STREAMS = 32
+UNHEARD_S = 120.0
+"""How long a stream that is not heard waits for another engine. One whose last bars play waits until it is ended."""
 
 
 class OpeningHost(StreamHost, Protocol):
@@ -50,9 +54,19 @@ class Opening:
         streams: where they are kept.
         background: what reads files.
         settings: of the bridge.
+        clock: seconds, monotonic.
     """
 
-    def __init__(self, host: OpeningHost, streams: StreamTable, background: Background, settings: Settings) -> None:
+    def __init__(
+        self,
+        host: OpeningHost,
+        streams: StreamTable,
+        background: Background,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._unheard: dict[BridgeStream, float] = {}
         self._host = host
         self._streams = streams
         self._background = background
@@ -126,6 +140,15 @@ class Opening:
         for stream in self._streams.open:
             if stream.lost and stream.journal:
                 self._go_on(stream)
+
+    def pump(self) -> None:
+        """Called every few milliseconds: end what has waited for another engine for too long, with nothing to be heard of it."""
+        now = self._clock()
+        waiting = [stream for stream in self._streams.open if stream.lost and not stream.holding]
+        self._unheard = {stream: self._unheard.get(stream, now) for stream in waiting}
+        for stream, since in list(self._unheard.items()):
+            if now - since > UNHEARD_S:
+                stream.give_up(f"no engine for {UNHEARD_S:g} s")
 
     def _go_on(self, stream: BridgeStream) -> None:
         engine, left, wanted = self._host.ready_engine(), stream.journal, stream.go_on_request()

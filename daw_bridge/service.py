@@ -263,6 +263,7 @@ class BridgeService:
         """Called every few milliseconds: let every stream and every desk move on."""
         for stream in self.streams.all:
             stream.pump()
+        self.opening.pump()
         for desk in self._desks:
             desk.pump()
 
