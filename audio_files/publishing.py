@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import time
 import uuid
 from contextlib import suppress
@@ -61,6 +62,50 @@ def publish(temporary: Path, final: Path) -> None:
     else:
         with suppress(OSError):  # it is published; the second name is a leftover at worst
             temporary.unlink()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a small file under another name, then give it its own, in place of one that has it.
+
+    Raises:
+        RequestError: about the folder.
+    """
+    temporary = create_temporary(path.parent)
+    try:
+        temporary.write_bytes(content)
+        sync_to_disk(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise folder_error(error, path.parent) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def move_whole(source: Path, path: Path) -> None:
+    """Move a file in place of one that has the name already; from another disk it is copied first, and whole when it appears.
+
+    Raises:
+        RequestError: about the folder that it goes to; the source is as it was.
+    """
+    try:
+        source.replace(path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise folder_error(error, path.parent) from error
+        _copy_whole(source, path)
+
+
+def _copy_whole(source: Path, path: Path) -> None:
+    temporary = create_temporary(path.parent)
+    try:
+        shutil.copyfile(source, temporary)
+        sync_to_disk(temporary)
+        temporary.replace(path)
+        source.unlink()
+    except OSError as error:
+        raise folder_error(error, path.parent) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def clean_leftovers(folder: Path, *, older_than_seconds: float = LEFTOVER_SECONDS) -> list[Path]:

@@ -17,6 +17,7 @@ import soundfile
 import soxr
 
 from audio_files.channel_mixing import MAX_SOURCE_CHANNELS, mix_gains, mixing_note
+from audio_files.exchange import note_use
 from audio_files.locations import locate_file
 from protocols.errors import ErrorCode, RequestError
 
@@ -129,6 +130,7 @@ def read_region(
         intake = _Intake(length, rate, sample_rate, gains)
         for block in _blocks(source, location, start, length):
             intake.push(block)
+        note_use(location)
         return Region(
             audio=intake.finish("path", "length", location.name),
             sample_rate=sample_rate,

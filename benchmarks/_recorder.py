@@ -20,7 +20,7 @@ class Recorder:
         prefix: start of the names of the ports that are recorded.
     """
 
-    def __init__(self, environment: dict[str, str], rate: int, seconds: float, prefix: str = "PortAudio") -> None:
+    def __init__(self, environment: dict[str, str], rate: int, seconds: float, prefix: str = "daw-bridge") -> None:
         import jack
 
         os.environ.update(environment)

@@ -31,9 +31,20 @@ from protocols.bridge_messages import (
     PlayMidi,
     PlayOpen,
 )
-from protocols.errors import RequestError
+from protocols.errors import ErrorCode, RequestError
 from protocols.fields import fields_of
-from protocols.messages import Continue, Generate, Open, Resume, Sampling, StreamRequest, Update, Welcome
+from protocols.messages import (
+    PROMPT_SEPARATOR,
+    Continue,
+    Generate,
+    Open,
+    Resume,
+    Sampling,
+    StreamRequest,
+    Update,
+    Welcome,
+)
+from protocols.sections import Section, read_sections, write_sections
 from protocols.settings import FileSettings
 
 
@@ -50,6 +61,7 @@ class Prepared:
         began_at: sample of the engine's stream, as its journal counts them, with which the sound begins.
         skip: samples that the engine sends before that one.
         steering: how its sound is steered.
+        sections: the words of its sections, in order, as the host told them.
     """
 
     message: StreamRequest | Resume
@@ -60,13 +72,15 @@ class Prepared:
     began_at: int = 0
     skip: int = 0
     steering: Steering = UNSTEERED
+    sections: tuple[str, ...] = ()
 
 
 def wording_of(message: StreamRequest | Resume) -> Wording:
     """What the words of a request are made of that tells them itself."""
     if isinstance(message, Resume):
         return Wording()
-    return Wording(facts=Facts(message.bpm, message.key, prompt=message.prompt), asked=Asked().after(message, None))
+    facts = Facts(message.bpm, message.key, prompt=message.prompt, metre=message.metre)
+    return Wording(facts=facts, asked=Asked().after(message, None))
 
 
 def takes_a_while(request: Playback | PlayAgain, welcome: Welcome, notes: FollowedClip | None) -> bool:
@@ -105,7 +119,7 @@ def prepare(
     asked: dict[str, Any] = {name: getattr(request, name) for name in fields_of(Sampling)}
     if isinstance(request, PlayMidi):
         notes = read_clip(request, files)
-    facts = Facts(request.bpm, request.key, request.style, request.prompt)
+    facts = Facts(request.bpm, request.key, request.style, request.prompt, metre=request.metre)
     payload, about_region = b"", ""
     if isinstance(request, PlayContinue | PlayOpen) and request.path:
         region = _region(request, welcome, files)
@@ -115,8 +129,9 @@ def prepare(
     if notes is not None:
         played = notes.at(request.bpm)
         seconds, note = float(played.seconds), played.note
-        facts = replace(facts, bpm=played.bpm, key=request.key or notes.key or notes.key_hint, ending=notes.words)
-        asked |= {"bpm": played.bpm, "key": request.key or notes.key, "key_hint": notes.key_hint}
+        key, metre = request.key or notes.key, request.metre or notes.metre
+        facts = replace(facts, bpm=played.bpm, key=key or notes.key_hint, ending=notes.words, metre=metre)
+        asked |= {"bpm": played.bpm, "key": key, "key_hint": notes.key_hint, "metre": metre}
         if welcome.melodies:
             asked["melody"] = played.melody
         else:
@@ -128,15 +143,26 @@ def prepare(
     note = "; ".join(filter(None, (about_region, note)))
     wording = Wording(template, facts, Asked().after(request, notes))
     asked["prompt"] = wording.words
+    sections = read_sections(request.sections)
+    asked["sections"] = write_sections([replace(one, words=_section_words(wording, one)) for one in sections])
+    told = tuple(section.words for section in sections)
     match request:
         case PlayOpen(latency=latency):
             steering = steering_of(request, facts.bpm, welcome, files)
             message = Open(lead=max(0.1, latency), **asked)
-            return Prepared(message, payload, note=note, wording=wording, steering=steering)
+            return Prepared(message, payload, note=note, wording=wording, steering=steering, sections=told)
         case PlayContinue(duration=seconds) | Play(duration=seconds):
             pass
     kind = Continue if payload or isinstance(request, PlayContinue) else Generate
-    return Prepared(kind(duration=seconds, lead=lead_of(seconds), **asked), payload, note=note, wording=wording)
+    piece = kind(duration=seconds, lead=lead_of(seconds), **asked)
+    return Prepared(piece, payload, note=note, wording=wording, sections=told)
+
+
+def _section_words(wording: Wording, section: Section) -> str:
+    words = wording.saying(section.words).words
+    if PROMPT_SEPARATOR in words:
+        raise RequestError(ErrorCode.UNSUPPORTED, "sections", str(section), "one prompt, and a template of one prompt")
+    return words
 
 
 def read_clip(request: PlayMidi | FileNotes, files: FileSettings) -> FollowedClip:
@@ -167,6 +193,7 @@ def update_of(request: Update, notes: FollowedClip | None, bpm: float) -> Update
         values["melody"] = played.melody
         if request.bpm is None and not bpm and played.bpm:
             values["bpm"] = played.bpm
+            values["metre"] = request.metre or notes.metre or None
     elif isinstance(request, BridgeUpdate) and request.notes == "":
         values["melody"] = ""
     return Update(**values)

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import structlog
 
+from audio_files.exchange import title_of
 from audio_files.recorder import record_take
 from audio_files.takes import Take
 from daw_bridge.asking import Prepared, wording_of
@@ -22,7 +23,7 @@ from daw_bridge.holdover import HeldBars, History, Holdover
 from daw_bridge.orders import Order, StreamHost
 from daw_bridge.steering.steered import Steered
 from daw_bridge.stream_take import StreamTake, asked_of, recipe_from
-from daw_bridge.wording import Wording
+from daw_bridge.stream_words import WordedStream
 from protocols.bridge_messages import (
     Held,
     Late,
@@ -59,7 +60,7 @@ _PATIENCE_S = 0.25
 """New sound that there must be before a stream which was held goes on: less would hold it again at once."""
 
 
-class BridgeStream:
+class BridgeStream(WordedStream):
     """What becomes of one request: sound, a take, events, and in the end one answer. For the loop's thread only.
 
     ``wording`` is what its words are made of; its tempo is known as far as fields have told it.
@@ -80,7 +81,6 @@ class BridgeStream:
         journal: of the engine that makes it; empty where none is kept.
         patient: nobody has asked to hear it yet, see `Order`.
         began_at: sample of the stream, as its journal counts them, with which its sound begins.
-        wordings: what its words were made of, each with the frame from which on, as its journal counts them.
     """
 
     def __init__(self, host: StreamHost, order: Order, prepared: Prepared, welcome: Welcome, takes: Path) -> None:
@@ -89,17 +89,17 @@ class BridgeStream:
         self.request = request
         self.asker = order.asker
         self.tap = order.tap
-        self.wording = prepared.wording or wording_of(prepared.message)
+        super().__init__(prepared.wording or wording_of(prepared.message), prepared.sections)
         self.words = self.wording.words
         self.cancelled = False
         self.journal = ""
         self.began_at = prepared.began_at
-        self.wordings: list[tuple[int, Wording]] = [(0, self.wording)]
         self.steered = Steered(prepared.steering, welcome)
         self._host = host
         self._welcome = welcome
         self._received = order.received
         self._held_back = order.held
+        self._moment = order.moment
         self.patient = order.patient
         self._limit = prepared.limit
         self._note = prepared.note
@@ -124,7 +124,7 @@ class BridgeStream:
         if request.save:
             recorder = record_take(
                 takes,
-                request.name or self.words or Path(getattr(request, "path", "")).stem or "untitled",
+                request.name or self.words or title_of(getattr(request, "path", "")) or "untitled",
                 sample_rate=welcome.sample_rate,
                 channels=welcome.channels,
                 format=request.format,
@@ -134,7 +134,7 @@ class BridgeStream:
         if request.sound:
             lead = request.latency if isinstance(request, PlayOpen) else message.lead or 1.0
             seconds = 0.0 if isinstance(message, Open) else float(getattr(message, "duration", 0.0))
-            scheduled = order.held or request.at != "now"
+            scheduled = order.held or request.at != "now" or order.moment is not None
             self._feeder = host.open_feeder(welcome, lead, request.level, seconds, scheduled)
             self._line = Holdover(
                 self._feeder,
@@ -161,7 +161,7 @@ class BridgeStream:
     def bar_seconds(self) -> Fraction | None:
         """Length of its bars as things are; None where its tempo is not known."""
         bpm = self.wording.facts.bpm or self._words_bpm
-        return self._host.clock.beats_per_bar * 60 / as_fraction(bpm) if bpm else None
+        return as_fraction(self.beats_per_bar(self._host.clock.beats_per_bar)) * 60 / as_fraction(bpm) if bpm else None
 
     @property
     def played(self) -> int:
@@ -245,6 +245,8 @@ class BridgeStream:
             return
         if at in ("beat", "bar"):
             self._host.clock.starts.add(self, "bar" if at == "bar" else "beat")
+        elif self._moment is not None:
+            self._host.clock.starts.add_at(self, self._moment)
         else:
             self._feeder.release()
 
@@ -326,8 +328,8 @@ class BridgeStream:
             case Started():
                 pass
             case _:
-                if isinstance(event, Updated) and self.wording is not self.wordings[-1][1]:
-                    self.wordings.append((event.frame, self.wording))
+                if isinstance(event, Updated):
+                    self.words_updated(event)
                 self._host.publish(msgspec.structs.replace(event, stream=self.number), self.asker)
 
     def cancel(self) -> None:

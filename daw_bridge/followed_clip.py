@@ -10,6 +10,7 @@ from daw_bridge.midi_clip import KEY_CONFIDENCE_TO_NAME, MidiClip
 from protocols.errors import ErrorCode, RequestError
 from protocols.melody import AnyMelody, MelodyLine
 from protocols.messages import FASTEST_BPM, SLOWEST_BPM
+from protocols.metre import read_metre
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class FollowedClip:
         words: what a prompt should say about it that fields cannot: a metre other than 4/4, drums.
         description: what it is, for people.
         clip: all of it, for a synthesiser; None where there is only the line.
+        metre: of its first bar, such as 3/4, where that is not 4/4.
     """
 
     line: AnyMelody | None
@@ -35,6 +37,7 @@ class FollowedClip:
     words: str
     description: str
     clip: MidiClip | None = field(default=None, repr=False)
+    metre: str = ""
 
     @classmethod
     def of_clip(cls, clip: MidiClip, rule: str = "auto") -> FollowedClip:
@@ -59,6 +62,7 @@ class FollowedClip:
             description=f"{clip.name}: {clip.describe()}"
             + ("; only drums play, there is no melody" if only_drums else ""),
             clip=clip,
+            metre=_metre_of(clip),
         )
 
     @classmethod
@@ -104,6 +108,16 @@ class FollowedClip:
         tick = stretch / line.rate
         notes = ((note.start * tick, note.end * tick, note.pitch) for note in line.notes)
         return MelodyLine.of_seconds(notes, line.length * tick).encode()
+
+
+def _metre_of(clip: MidiClip) -> str:
+    """The metre of its first bar where that is told; 4/4 is what a file means that tells none."""
+    written = str(clip.time_signatures[0])
+    try:
+        read_metre(written)
+    except RequestError:  # 4/1, 1/8 and their like
+        return ""
+    return "" if written == "4/4" else written
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -45,6 +46,7 @@ class Order:
         tap: hears it in place of that client, which hears of events only.
         held: it waits for `BridgeStream.release`, with its first sound ready, whatever ``at`` says.
         patient: nobody may ever want to hear it: until it is released, the engine makes what others need first.
+        moment: at which it is to begin, in seconds of the stage; None for as soon as it can, or as ``at`` says.
     """
 
     request: Playback | PlayAgain | PastRequest
@@ -53,6 +55,7 @@ class Order:
     tap: Tap | None = None
     held: bool = False
     patient: bool = False
+    moment: Fraction | None = None
 
 
 @dataclass(frozen=True)

@@ -122,10 +122,10 @@ class PastDesk:
                 return prepared, request if beside else _in_place_of(request, number)
             case Undo(stream=number):
                 stream = streams.find(number)
-                if len(stream.wordings) < 2:
+                if stream.last_change is None:
                     raise RequestError(ErrorCode.EMPTY, "stream", number, "a stream that was changed")
                 _, frame_samples = stream.rates
-                bar = int(stream.wordings[-1][0] * frame_samples // _bar(stream))
+                bar = int(stream.last_change * frame_samples // _bar(stream))
                 return _from_bar(stream, bar, None), _in_place_of(request, number)
         raise RequestError(ErrorCode.UNSUPPORTED, "request", type(request).__name__, "a request about the past")
 
@@ -148,7 +148,15 @@ def _from_bar(stream: BridgeStream, bar: int, seed: int | None) -> Prepared:
     resume = Resume(journal=_journal(stream), frame=frame, seed=seed, lead=_LEAD_S)
     note = f"from bar {bar + 1} of stream {stream.number} on, at {sample / rate:.5g} s"
     steering = stream.steered.heir
-    return Prepared(resume, note=note, wording=wording, began_at=sample, skip=skip, steering=steering)
+    return Prepared(
+        resume,
+        note=note,
+        wording=wording,
+        began_at=sample,
+        skip=skip,
+        steering=steering,
+        sections=stream.sections,
+    )
 
 
 def _in_place_of(request: PastRequest, number: int) -> PastRequest:

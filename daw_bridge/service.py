@@ -12,18 +12,20 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 import structlog
 
-from daw_bridge.audio.devices import scan_devices
 from daw_bridge.audio.feeder import Feeder
 from daw_bridge.audio.output import Output
 from daw_bridge.audio.player import Player, PlayerEvent
+from daw_bridge.audio.virtual import list_with_virtual
 from daw_bridge.background import Background
 from daw_bridge.bridge_stream import BridgeStream, linear_gain
 from daw_bridge.clock.desk import ClockDesk
 from daw_bridge.clock.tempo_desk import TempoDesk
 from daw_bridge.engine_client import EngineClient
+from daw_bridge.exchange.desk import ExchangeDesk, files_of
 from daw_bridge.followed_clip import FollowedClip
 from daw_bridge.forwarding import Forwarding
 from daw_bridge.input_desk import InputDesk
+from daw_bridge.live_desk import LiveDesk
 from daw_bridge.loops.desk import LoopDesk
 from daw_bridge.loops.kept import KeptLoops
 from daw_bridge.notes_desk import NotesDesk
@@ -33,6 +35,7 @@ from daw_bridge.overview import bridge_report, card_state, device_list
 from daw_bridge.pace import Pace
 from daw_bridge.past import PastDesk
 from daw_bridge.performance.desk import PerformanceDesk
+from daw_bridge.reastream.desk import ReaStreamDesk
 from daw_bridge.scenes.keeps import Keeper, KeptClock, KeptDefaults
 from daw_bridge.scenes.scene_desk import SceneDesk
 from daw_bridge.scenes.set_desk import SetDesk
@@ -169,6 +172,12 @@ class BridgeService:
         keeper.add(KeptClock(self.clock, self._state), itself=True)
         self._desks += [self.scenes, SetDesk(settings.files.sets_folder, keeper, self)]
         self._desks.append(PerformanceDesk(settings, player, self))
+        in_use = lambda: files_of(self.streams.all, loops.layers.values())  # noqa: E731
+        self._desks.append(ExchangeDesk(settings.files, self, in_use))
+        sent_to = settings.bridge.reastream_hosts
+        self._desks.append(ReaStreamDesk(self.clock.stage, lambda: self.clock.clock, self, sent_to, self._state))
+        self.live = LiveDesk(self, player)
+        self._desks.append(self.live)
 
     @property
     def defaults(self) -> dict[str, object]:
@@ -196,6 +205,8 @@ class BridgeService:
                 for stream in self.streams.chosen(number):
                     self.cancel(stream)
             case Stop():
+                if self.front is not None:
+                    self.front.timed.drop()
                 for stream in self.streams.all:
                     self.cancel(stream)
                 self._loops.handle(StopLoop(layer=0, at="now"), asker)
@@ -209,7 +220,7 @@ class BridgeService:
                 return StreamList(items=[stream.info() for stream in self.streams.open])
             case Devices():
                 listing = lambda found: device_list(found, self._player.status())  # noqa: E731
-                self.in_background(scan_devices, asker, listing)
+                self.in_background(list_with_virtual, asker, listing)
                 return None
             case SetDevice(name=name):
                 self.in_background(lambda: self._player.set_device(name or None), asker, lambda _: Done())
@@ -289,7 +300,8 @@ class BridgeService:
         Raises:
             RequestError: as `Opening.play`.
         """
-        self.opening.play(Order(self.clock.in_time(request), asker, time.monotonic(), tap, held, patient))
+        moment = self.clock.moment_of(asker, ahead=True)
+        self.opening.play(Order(self.clock.in_time(request), asker, time.monotonic(), tap, held, patient, moment))
 
     def cancel(self, stream: BridgeStream) -> None:
         """Fade a stream out and end it."""

@@ -33,6 +33,7 @@ class Facts:
         style: words.
         prompt: words; several prompts stand between `PROMPT_SEPARATOR`.
         ending: words that come at the end whatever the template is, of a clip.
+        metre: such as 3/4; empty where it is not known. It fills no field.
     """
 
     bpm: float = 0.0
@@ -40,6 +41,7 @@ class Facts:
     style: str = ""
     prompt: str = ""
     ending: str = ""
+    metre: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,10 @@ class Wording:
             return self.facts.prompt
         return (self.template or _PLAIN).filled(self.facts)
 
+    def saying(self, prompt: str) -> Wording:
+        """The same with other words of the host's."""
+        return dataclasses.replace(self, facts=dataclasses.replace(self.facts, prompt=prompt))
+
     def after(
         self,
         request: BridgeUpdate,
@@ -143,6 +149,7 @@ class Wording:
             RequestError: TOO_LONG, about ``prompt``.
         """
         given: dict[str, Any] = {"bpm": update.bpm, "key": update.key, "style": request.style, "prompt": request.prompt}
+        given["metre"] = update.metre
         facts = dataclasses.replace(self.facts, **{name: value for name, value in given.items() if value is not None})
         asked = self.asked.after(request, notes)
         wording = Wording(self.template if request.template is None else template, facts, asked)

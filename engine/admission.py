@@ -24,6 +24,7 @@ from protocols.errors import ErrorCode, RequestError
 from protocols.fields import INT32_MAX, build, shortened
 from protocols.melody import decode_melody
 from protocols.messages import Continue, MelodyRead, ReadMelody, RegionRequest, StreamRequest, Update
+from protocols.sections import MAX_SECTIONS, frames_of, read_sections
 from protocols.settings import Settings
 from protocols.units import seconds_to_frames
 
@@ -65,6 +66,7 @@ class Admission:
         audio, codes, note = self._prompt(request, payload) if isinstance(request, RegionRequest) else (None, None, "")
         if isinstance(request, Continue) and audio is None and codes is None:
             raise RequestError(ErrorCode.MISSING, "path", None, "an audio file, or samples sent along")
+        request = self._with_sections(request)
         return StreamPlan(
             request=request,
             seed=request.seed if request.seed >= 0 else _any_seed(),
@@ -77,6 +79,22 @@ class Admission:
             script=self._script(request.script, directions_of(request)),
             note=note,
         )
+
+    def _with_sections(self, request: StreamRequest) -> StreamRequest:
+        """The request with its sections in its script, as a sidecar holds them."""
+        sections = read_sections(request.sections)
+        if not sections:
+            return request
+        duration, rate = getattr(request, "duration", None), self._bundle.frame_rate
+        total = None if duration is None else seconds_to_frames(duration, rate)
+        begins = frames_of(sections, directions_of(request).tempo, rate, total)
+        if request.script:
+            raise RequestError(ErrorCode.MALFORMED, "sections", request.sections, "sections or a script, not both")
+        entries = []
+        for number, (section, frame) in enumerate(zip(sections, begins, strict=True), 1):
+            entry: dict[str, str | int | float] = {"frame": frame, "section": number, "prompt": section.words}
+            entries.append(entry | ({"morph": float(section.over)} if section.over else {}))
+        return structs.replace(request, sections="", script=json.dumps(entries))
 
     def _stride(self, seconds: float) -> int | None:
         """In frames; None, the model's own, for 0."""
@@ -91,15 +109,15 @@ class Admission:
             )
         return frames
 
-    def change(self, update: Update, before: Directions, frame: int = 0) -> Change:
-        """What an update changes in a stream that is asked to play ``before`` (any thread).
+    def change(self, update: Update, before: Directions, frame: int = 0, planned: int = 0, section: int = 0) -> Change:
+        """What an update changes in a stream that is asked to play ``before`` (any thread); see `Change`.
 
         Raises:
             RequestError: which field is wrong and what is allowed; UNSUPPORTED for a melody that the model would not hear.
         """
         if update.seed == -1:
             update = structs.replace(update, seed=_any_seed())
-        change = Change.of(update, before, frame)
+        change = Change.of(update, before, frame, planned, section)
         if change.melody and not hears_melodies(self._bundle):
             allowed = f"a model that hears melodies; {self._bundle.name} hears words"
             raise RequestError(ErrorCode.UNSUPPORTED, "melody", "a melody", allowed)
@@ -140,8 +158,9 @@ class Admission:
             allowed = f"a JSON list of at most {_MAX_SCRIPT} changes"
             raise RequestError(ErrorCode.MALFORMED, "script", text, allowed)
         changes = []
-        for frame, update in sorted(map(_timed_update, entries), key=itemgetter(0)):
-            change = self.change(update, directions, frame)
+        planned = sorted(map(_timed_update, entries), key=itemgetter(0))
+        for number, (frame, update, section) in enumerate(planned, 1):
+            change = self.change(update, directions, frame, number, section)
             directions = change.directions or directions
             changes.append(change)
         return tuple(changes)
@@ -221,11 +240,14 @@ def _any_seed() -> int:
     return secrets.randbelow(INT32_MAX)
 
 
-def _timed_update(entry: object) -> tuple[int, Update]:
+def _timed_update(entry: object) -> tuple[int, Update, int]:
     if not isinstance(entry, dict):
         raise RequestError(ErrorCode.BAD_TYPE, "script", entry, "changes as JSON objects")
     values = {shortened(name): value for name, value in entry.items()}
     frame = values.pop("frame", None)
     if isinstance(frame, bool) or not isinstance(frame, int) or not 0 <= frame <= INT32_MAX:
         raise RequestError(ErrorCode.BAD_TYPE, "script.frame", frame, f"a whole number from 0 to {INT32_MAX}")
-    return frame, build(Update, {"stream": 0, **values})
+    section = values.pop("section", 0)
+    if isinstance(section, bool) or not isinstance(section, int) or not 0 <= section <= MAX_SECTIONS:
+        raise RequestError(ErrorCode.BAD_TYPE, "script.section", section, f"a whole number from 0 to {MAX_SECTIONS}")
+    return frame, build(Update, {"stream": 0, **values}), section

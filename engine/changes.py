@@ -11,7 +11,7 @@ from engine.conditioning.words import Directions
 from protocols.melody import AnyMelody, decode_melody
 from protocols.messages import Update
 
-_DIRECTIONS = ("prompt", "bpm", "key", "weights", "blend")
+_DIRECTIONS = ("prompt", "bpm", "key", "metre", "weights", "blend")
 _SAMPLING = ("temperature", "top_k", "top_p", "guidance")
 
 
@@ -27,6 +27,10 @@ class Change:
         seed: that the choice of tokens starts from anew.
         words: the directions' prompts as the model hears them, once they are encoded.
         line: the melody in the form that the model hears, once it is worked out; where it begins depends on the frame.
+        update: what was asked for.
+        before: the directions that ``directions`` are made from; where a stream plays others by then, they have to be made anew.
+        planned: number among the changes that were asked for with the stream; 0 for one that came later.
+        section: number of the section that begins with it; 0 for none.
     """
 
     frame: int = 0
@@ -40,9 +44,13 @@ class Change:
     top_k: int | None = None
     top_p: float | None = None
     guidance: float | None = None
+    update: Update | None = None
+    before: Directions | None = None
+    planned: int = 0
+    section: int = 0
 
     @classmethod
-    def of(cls, update: Update, before: Directions, frame: int = 0) -> Change:
+    def of(cls, update: Update, before: Directions, frame: int = 0, planned: int = 0, section: int = 0) -> Change:
         """What a request changes in a stream that is asked to play ``before``.
 
         Raises:
@@ -57,7 +65,17 @@ class Change:
             update.morph,
             update.seed,
             **{name: getattr(update, name) for name in _SAMPLING},
+            update=update,
+            before=before if changes else None,
+            planned=planned,
+            section=section,
         )
+
+    def after(self, before: Directions) -> Change:
+        """The same for a stream that is asked to play ``before`` by then; its words are to be encoded again."""
+        if self.update is None or self.before in (None, before):
+            return self
+        return Change.of(self.update, before, self.frame, self.planned, self.section)
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -76,4 +94,6 @@ class Change:
             record["morph"] = self.morph
         if self.seed is not None:
             record["seed"] = self.seed
+        if self.section:
+            record["section"] = self.section
         return record | self.sampling

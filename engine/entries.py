@@ -73,6 +73,7 @@ class Entry:
         asked: directions that are on their way to it, in order.
         journal: its name there; empty where none is kept.
         melody_characters: length of the melodies that it was asked to change to, which are all kept.
+        planned: changes that were asked for with it and have not reached it yet, in order.
     """
 
     id: int
@@ -93,6 +94,7 @@ class Entry:
     journal: str = ""
     melody_characters: int = 0
     early_changes: list[Change] = field(default_factory=list)
+    planned: list[Change] = field(default_factory=list)
     changes: list[dict[str, str | int | float | None]] = field(default_factory=list)
     listeners: dict[Client, Listener] = field(default_factory=dict)
 
@@ -151,6 +153,7 @@ class Entry:
     def changed(self, change: Change) -> None:
         """A change has reached the stream."""
         self.changes.append(change.record())
+        self.drop_plan(change)
         if change.directions is not None:
             self.directions = change.directions
             self.forget(change)
@@ -159,6 +162,17 @@ class Entry:
         """A change is on its way no more."""
         if change.directions in self.asked:
             self.asked.remove(change.directions)
+
+    def drop_plan(self, change: Change) -> None:
+        """What was planned is over: it has reached the stream, or is asked for anew."""
+        if change.planned:
+            self.planned = [waiting for waiting in self.planned if waiting.planned != change.planned]
+
+    def overtaken(self, change: Change) -> None:
+        """The stream plays other directions by now than this change was made from; what was made from its own comes to nothing."""
+        self.drop_plan(change)
+        if change.directions in self.asked:
+            del self.asked[self.asked.index(change.directions) :]
 
 
 def opened(entry: Entry, waiting: int, journal: str) -> Opened:

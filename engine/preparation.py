@@ -82,7 +82,13 @@ def directions_of(request: StreamRequest) -> Directions:
         RequestError: as `Directions`.
     """
     return Directions(
-        request.prompt, request.bpm, request.key, request.key_hint, weights=request.weights, blend=request.blend
+        request.prompt,
+        request.bpm,
+        request.key,
+        request.key_hint,
+        weights=request.weights,
+        blend=request.blend,
+        metre=request.metre,
     )
 
 

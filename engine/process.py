@@ -11,6 +11,7 @@ import structlog
 import torch
 import zmq
 
+from engine.exchange import TICK_S
 from engine.models import LoadedModel
 from engine.scheduler import Scheduler, Stop
 from engine.service import Service
@@ -76,6 +77,7 @@ class EngineProcess:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._zmq = ZmqFront(self._loop, self._context, self._service, settings.engine.host, settings.engine.port)
         self._osc = EngineOsc(self._loop, self._service, settings)
+        self._loop.call_every(TICK_S, self._service.exchange.tick)
         log.info(
             "engine ready",
             model=name,
@@ -90,7 +92,7 @@ class EngineProcess:
     @property
     def ports(self) -> dict[str, int]:
         """The ports that are served."""
-        return {"port": self._zmq.port, "osc_port": self._osc.port}
+        return {"port": self._zmq.port, **self._osc.ports}
 
     def run(self) -> None:
         """Serve until `stop`; then end the streams and close the sockets."""

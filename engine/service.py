@@ -17,19 +17,29 @@ import structlog
 import torch
 from msgspec.structs import asdict
 
-from engine.changes import Change
+from engine.change_desk import ChangeDesk
 from engine.entries import Client, Entry, Listener, list_models, opened, recipe
+from engine.exchange import ExchangeDesk
 from engine.journal.desk import JournalDesk
+from engine.melody_desk import MelodyDesk
 from engine.memory import MB, gpu_memory
 from engine.models import LoadedModel, LoadedModels
 from engine.preparation import PreparedStream, StreamPlan
-from engine.scheduler import Alter, End, Pass, Scheduler, Start, Take
-from engine.stream import AudioBlock, EngineEvent, FramesMade, StreamChanged, StreamEnded, StreamProgress, StreamStarted
+from engine.scheduler import End, Pass, Scheduler, Start, Take
+from engine.stream import (
+    AudioBlock,
+    EngineEvent,
+    FramesMade,
+    StreamChanged,
+    StreamEnded,
+    StreamOvertaken,
+    StreamProgress,
+    StreamStarted,
+)
 from engine.worker import Worker
 from protocols import PROTOCOL_VERSION
 from protocols.errors import ErrorCode, RequestError, shorten
 from protocols.fields import INT32_MAX
-from protocols.melody import MAX_TEXT
 from protocols.messages import (
     Acknowledge,
     Cancel,
@@ -59,6 +69,7 @@ from protocols.messages import (
     StreamList,
     StreamRequest,
     Streams,
+    TransferRequest,
     Unlisten,
     Unload,
     Update,
@@ -75,10 +86,6 @@ from protocols.wire import MAX_MESSAGE
 log = structlog.get_logger()
 
 _STOP_S = 0.2
-_MAX_CHANGES = 10_000
-_MAX_MELODY_READS = 8
-_MAX_MELODIES = 4 * MAX_TEXT
-"""Characters. All of them are kept in the take's sidecar, and sent back when it is made again."""
 
 Answer = Callable[[Reply | RequestError], None]
 
@@ -96,6 +103,7 @@ class Service:
         load_threads: CPU threads that loading another model may use.
 
     Attributes:
+        exchange: files that come and go.
         heralds: called with what everybody is told, not only the clients that are connected over ZeroMQ.
     """
 
@@ -129,10 +137,10 @@ class Service:
         self._files = Worker("files")
         self._files.start()
         self._reading = 0
-        self._melodies = Worker("melodies")
-        self._melodies.start()
-        self._reads = 0
+        self._melodies = MelodyDesk(self._models, call_soon)
+        self.exchange = ExchangeDesk(settings.files, call_soon)
         self._journals = JournalDesk(settings.files, call_soon)
+        self._changes = ChangeDesk(preparation, scheduler, call_soon)
         self._began = time.monotonic()
         self._process = psutil.Process(os.getpid())
 
@@ -159,7 +167,9 @@ class Service:
             elif isinstance(request, Unload):
                 self._models.unload(counted)
             elif isinstance(request, ReadMelody):
-                self._read_melody(request, payload, counted)
+                self._melodies.handle(request, payload, counted)
+            elif isinstance(request, TransferRequest):
+                self.exchange.handle(request, payload, counted)
             elif isinstance(request, Resume):
                 self._resume(request, client, counted)
             elif isinstance(request, Journals | Forget):
@@ -175,7 +185,7 @@ class Service:
                 self._acknowledge(self._entry(number), client, position)
             case Update():
                 for entry in self._chosen(request.stream, client):
-                    self._update(entry, request)
+                    self._changes.update(entry, request)
             case Cancel():
                 for entry in self._chosen(request.stream, client):
                     self._end(entry, "cancelled")
@@ -202,23 +212,6 @@ class Service:
             case _:
                 raise RequestError(ErrorCode.UNSUPPORTED, "type", tag_of(type(request)))
         return Done()
-
-    def _read_melody(self, request: ReadMelody, payload: bytes, answer: Answer) -> None:
-        """Read a region on a thread of its own: it may take seconds, which no stream should wait for."""
-        if self._reads >= _MAX_MELODY_READS:
-            raise RequestError(ErrorCode.BUSY, "queue", self._reads, f"at most {_MAX_MELODY_READS} regions at once")
-        model = self._models.ready
-
-        def done(result: Reply | RequestError) -> None:
-            self._reads -= 1
-            self._models.leave(model)
-            answer(result)
-
-        self._reads += 1
-        self._models.use(model)
-        self._melodies.do(
-            lambda: model.admission.melody(request, payload), lambda result: self._call_soon(lambda: done(result))
-        )
 
     def count_broken(self) -> None:
         """Count a message that could not even be read."""
@@ -276,7 +269,8 @@ class Service:
 
     def close(self) -> bool:
         """Let go of the threads of files and models; False when a model is still being loaded."""
-        self._melodies.stop(0)
+        self._melodies.close()
+        self.exchange.close(_STOP_S)
         self._journals.stop(_STOP_S)
         self._files.stop(0)
         return self._models.stop(_STOP_S)
@@ -335,6 +329,7 @@ class Service:
         passed = float(plan.request.from_frame / model.bundle.frame_rate)
         seconds = 0.0 if plan.duration is None else plan.duration - passed
         entry = Entry(self._last_id, plan.request, client, model, plan.seed, seconds, plan.directions)
+        entry.planned = list(plan.script)
         before = sum(other.state != "running" for other in self._entries.values())
         self._entries[entry.id] = entry
         self._models.use(model)
@@ -357,38 +352,6 @@ class Service:
             for change in entry.early_changes:
                 result.stream.add_change(change)
             self._scheduler.post(Start(result.stream))
-
-    def _update(self, entry: Entry, request: Update) -> None:
-        if len(entry.changes) >= _MAX_CHANGES:
-            raise RequestError(ErrorCode.TOO_LONG, "stream", entry.id, f"at most {_MAX_CHANGES} changes of one stream")
-        if request.melody and entry.melody_characters + len(request.melody) > _MAX_MELODIES:
-            allowed = f"melodies of at most {_MAX_MELODIES} characters in one stream's changes"
-            raise RequestError(ErrorCode.TOO_LONG, "melody", f"{len(request.melody)} characters more", allowed)
-        change = entry.model.admission.change(request, entry.latest)
-        entry.melody_characters += len(request.melody or "")
-        if change.directions is None and change.melody is None:
-            self._alter(entry, change)
-            return
-
-        def encoded(result: Change | RequestError) -> None:
-            if isinstance(result, RequestError):
-                entry.forget(change)
-                log.warning("change not encoded", stream=entry.id, error=result.text)
-            else:
-                self._alter(entry, result)
-
-        if change.directions is not None:
-            entry.asked.append(change.directions)
-        self._preparation.do(
-            lambda: entry.model.preparation.condition(change),
-            lambda result: self._call_soon(lambda: encoded(result)),
-        )
-
-    def _alter(self, entry: Entry, change: Change) -> None:
-        if entry.prepared:
-            self._scheduler.post(Alter(entry.id, change))
-        else:
-            entry.early_changes.append(change)
 
     def _end(self, entry: Entry, reason: EndReason) -> None:
         if entry.prepared:
@@ -467,11 +430,14 @@ class Service:
                     ),
                 )
             case StreamChanged(change=change):
-                entry.changed(change)
+                self._changes.changed(entry, change)
                 self._journals.changed(entry)
                 seconds = (change.frame - entry.first_frame) * bundle.hop_length / rate
                 if seconds >= 0:
-                    entry.tell(Updated(stream=entry.id, frame=change.frame, seconds=seconds))
+                    told = Updated(stream=entry.id, frame=change.frame, seconds=seconds, section=change.section)
+                    entry.tell(told)
+            case StreamOvertaken(change=change):
+                self._changes.overtaken(entry, change)
             case StreamEnded(reason=reason, text=text):
                 self._ended(entry, reason, text)
 

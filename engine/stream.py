@@ -77,6 +77,14 @@ class StreamChanged:
 
 
 @dataclass(frozen=True)
+class StreamOvertaken:
+    """A change came to a stream that has other directions by now than those which it was made from; it was left out."""
+
+    stream: int
+    change: Change
+
+
+@dataclass(frozen=True)
 class StreamEnded:
     """A stream is over."""
 
@@ -104,7 +112,7 @@ class FramesMade:
     generator: bytes = b""
 
 
-EngineEvent = AudioBlock | FramesMade | StreamStarted | StreamProgress | StreamChanged | StreamEnded
+EngineEvent = AudioBlock | FramesMade | StreamStarted | StreamProgress | StreamChanged | StreamOvertaken | StreamEnded
 
 
 @dataclass
@@ -209,8 +217,12 @@ class EngineStream:
         """Take a change for the frame it names, or for the next one that it can still reach.
 
         A change takes effect between two frames only, never inside a pre-fill: so the same changes at the same frames make the
-        same stream again.
+        same stream again. One that was planned takes the place of its earlier version, unless that has taken effect.
         """
+        if change.planned:
+            if not any(waiting.planned == change.planned for waiting in self.changes):
+                return
+            self.changes = [waiting for waiting in self.changes if waiting.planned != change.planned]
         frame = max(change.frame, self.first_frame, self.frames if self._between_frames else self.frames + 1)
         self.changes.append(dataclasses.replace(change, frame=frame))
         self.changes.sort(key=lambda waiting: waiting.frame)
@@ -218,7 +230,7 @@ class EngineStream:
     def advance(self) -> list[EngineEvent]:
         """Do one bounded piece of work (a piece of pre-fill, or one step) and return what came of it."""
         began = time.perf_counter()
-        events: list[EngineEvent] = [StreamChanged(self.id, change) for change in self._apply_changes()]
+        events: list[EngineEvent] = self._apply_changes()
         codes = self.sampler.advance()
         self._between_frames = codes is not None
         if codes is not None and codes.shape[-1] and self.frames > min(self._decoded_from, self.known_frames):
@@ -239,19 +251,23 @@ class EngineStream:
             return _LARGEST_CHUNK
         return min(1 + (self.frames - self.first_frame) // _FRAMES_PER_GROWTH, _LARGEST_CHUNK, within_lead)
 
-    def _apply_changes(self) -> list[Change]:
+    def _apply_changes(self) -> list[EngineEvent]:
         """Between two frames: what was asked for, and another step of what turns bit by bit."""
         if not self._between_frames:
             return []
-        before, applied = self.hearing, []
+        before, events = self.hearing, list[EngineEvent]()
         self._turn()
         while self.changes and self.changes[0].frame <= self.frames:
-            applied.append(self.changes.pop(0))
-            self._apply(applied[-1])
+            change = self.changes.pop(0)
+            if change.before not in (None, self.hearing.directions):
+                events.append(StreamOvertaken(self.id, change))
+                continue
+            self._apply(change)
             self._turn()
+            events.append(StreamChanged(self.id, change))
         if self.hearing is not before:
             self.sampler.set_condition(0, self.hearing.condition)
-        return applied
+        return events
 
     def _turn(self) -> None:
         """Bring what turns bit by bit to where it is in this frame."""

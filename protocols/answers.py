@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from protocols.exchange_messages import TRANSFER_REPLIES
 from protocols.fields import about
 from protocols.message_parts import (
     Channels,
@@ -250,6 +251,7 @@ class Updated(Event, frozen=True, kw_only=True, tag="updated"):
     stream: StreamId
     frame: Annotated[int, about("First codec frame under the change.", unit="frames")]
     seconds: Annotated[float, about("Where that is in the stream.", unit="s")]
+    section: Annotated[int, about("Number of the section that begins with it, from 1; 0 for another change.")] = 0
 
 
 class Missed(Event, frozen=True, kw_only=True, tag="missed"):
@@ -320,6 +322,7 @@ REPLIES: tuple[type[Reply], ...] = (
     JournalList,
     MelodyRead,
     Loaded,
+    *TRANSFER_REPLIES,
     Fail,
 )
 EVENTS: tuple[type[Event], ...] = (ModelChanged, Started, Progress, Updated, Missed, Recipe, Ended)

@@ -11,6 +11,7 @@ from protocols.loop_messages import LOOP_EVENTS
 from protocols.messages import Event, HowTrained, ModelName, Note, Prompt, Reply, StreamId, UsedSeed
 from protocols.past_messages import Held
 from protocols.performance_messages import PERFORMANCE_EVENTS
+from protocols.reastream_messages import REASTREAM_EVENTS
 from protocols.scene_messages import SCENE_EVENTS
 from protocols.steering_messages import STEERING_EVENTS
 from protocols.trigger_messages import TRIGGER_EVENTS
@@ -121,7 +122,7 @@ class TemplateList(Reply, frozen=True, kw_only=True, tag="template_list"):
 class Queued(Event, frozen=True, kw_only=True, tag="queued"):
     """The engine accepted a request; its stream has this number."""
 
-    request: Annotated[int, about("Id that the client gave.", ge=0, le=INT32_MAX)]
+    request: Annotated[int, about("Id that you gave; 0 for somebody else's request.", ge=0, le=INT32_MAX)]
     stream: StreamId
     seed: UsedSeed
     words: Annotated[Prompt, about("The prompt as the model gets it.")]
@@ -192,4 +193,5 @@ BRIDGE_EVENTS: tuple[type[Event], ...] = (
     *TRIGGER_EVENTS,
     EngineState,
     CardState,
+    *REASTREAM_EVENTS,
 )

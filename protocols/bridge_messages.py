@@ -15,6 +15,8 @@ from protocols.capture_messages import *  # noqa: F403
 from protocols.capture_messages import CAPTURE_REQUESTS
 from protocols.clock_messages import *  # noqa: F403
 from protocols.clock_messages import CLOCK_REQUESTS, At
+from protocols.exchange_messages import *  # noqa: F403
+from protocols.exchange_messages import EXCHANGE_REQUESTS
 from protocols.fields import about
 from protocols.loop_messages import *  # noqa: F403
 from protocols.loop_messages import LOOP_REQUESTS
@@ -35,6 +37,7 @@ from protocols.messages import (
     Request,
     Sampling,
     Seam,
+    Sections,
     Seed,
     Status,
     Streams,
@@ -63,6 +66,8 @@ from protocols.past_messages import *  # noqa: F403
 from protocols.past_messages import PAST_REQUESTS
 from protocols.performance_messages import *  # noqa: F403
 from protocols.performance_messages import PERFORMANCE_REQUESTS
+from protocols.reastream_messages import *  # noqa: F403
+from protocols.reastream_messages import REASTREAM_REQUESTS
 from protocols.scene_messages import *  # noqa: F403
 from protocols.scene_messages import SCENE_REQUESTS
 from protocols.sound_messages import *  # noqa: F403
@@ -90,6 +95,7 @@ class Playback(Sampling, frozen=True, kw_only=True):
 
     root: ClassVar[str] = "bridge"
     reply: ClassVar[type[Reply]] = Finished
+    sections: Sections = ""
     template: TemplateName = ""
     style: Style = ""
     sound: Sound = True
@@ -101,6 +107,11 @@ class Playback(Sampling, frozen=True, kw_only=True):
     at: At = "now"
     replaces: Replaces = 0
     in_time: Annotated[bool, about("Its tempo is the clock's; the bridge's to set.", osc=False)] = False
+
+    @property
+    def takes_time_tag(self) -> bool:
+        """Its sound begins at its time, for which it is made ahead."""
+        return self.sound and self.at == "now"
 
 
 class Following(Playback, frozen=True, kw_only=True):
@@ -177,6 +188,11 @@ class PlayAgain(Request, frozen=True, kw_only=True, tag="again"):
     at: At = "now"
     replaces: Replaces = 0
 
+    @property
+    def takes_time_tag(self) -> bool:
+        """Its sound begins at its time, for which it is made ahead."""
+        return self.sound and self.at == "now"
+
 
 class TemplateRequest(Request, frozen=True, kw_only=True):
     """Base of what is asked about templates."""
@@ -238,7 +254,13 @@ class SetDevice(Request, frozen=True, kw_only=True, tag="device"):
 
     root: ClassVar[str] = "bridge"
     osc_positional: ClassVar[tuple[str, ...]] = ("name",)
-    name: Annotated[str, about("Part of the device's name; empty for the system's default.", max_length=200)]
+    name: Annotated[
+        str,
+        about(
+            "Part of the device's name; empty for the system's default, virtual for one that is not there, none for none.",
+            max_length=200,
+        ),
+    ]
 
 
 class SetDefaults(Request, frozen=True, kw_only=True, tag="defaults"):
@@ -375,6 +397,8 @@ BRIDGE_REQUESTS: tuple[type[Request], ...] = (
     Devices,
     SetDevice,
     *CAPTURE_REQUESTS,
+    *REASTREAM_REQUESTS,
+    *EXCHANGE_REQUESTS,
     *LOOP_REQUESTS,
     *TRIGGER_REQUESTS,
     BridgeModels,

@@ -37,6 +37,14 @@ class ClockState(Reply, frozen=True, kw_only=True, tag="clock_state"):
     peers: Annotated[int, about("Other peers in the Link session.")] = 0
 
 
+class TickTaken(Reply, frozen=True, kw_only=True, tag="tick_taken"):
+    """The clock has followed a tick."""
+
+    off_ms: Annotated[
+        float, about("How far the host was ahead of the clock; negative where it was behind; 0 at a start.", unit="ms")
+    ]
+
+
 class MidiOutputInfo(Reply, frozen=True, kw_only=True, tag="midi_output"):
     """One MIDI output."""
 
@@ -61,9 +69,9 @@ class ClockRequest(Request, frozen=True, kw_only=True):
 class SetClock(ClockRequest, frozen=True, kw_only=True, tag="clock"):
     """Set the clock, or ask for its state; what is left out stays as it is. It is remembered for the bridge's next run.
 
-    A host's transport counts once its control surface (Reaper: OSC, pattern Default) sends to this port; its tempo is set there, as
-    is that of a MIDI clock. A Link session's tempo is taken when it is joined, and changed only where `bpm` is set later on. Link
-    needs the extra `link`.
+    A host's transport counts once it sends `/bridge/clock/tick`, or its control surface (Reaper: OSC, pattern Default) sends to
+    this port; its tempo is set there, as is that of a MIDI clock. A Link session's tempo is taken when it is joined, and changed
+    only where `bpm` is set later on. Link needs the extra `link`.
 
     While a clock plays, requests without `bpm` take its tempo; so do those that begin on a beat. Their streams follow it.
     """
@@ -90,6 +98,27 @@ class SetClock(ClockRequest, frozen=True, kw_only=True, tag="clock"):
         | None
     ) = None
     start_stop_sync: Annotated[bool, about("For Link: take part in the session's starts and stops.")] | None = None
+
+
+class ClockTick(ClockRequest, frozen=True, kw_only=True, tag="clock/tick"):
+    """A host says which beat it is: now, or at the time tag of the bundle that this comes in. It counts while the source is `host`.
+
+    Ticks may come as seldom as once a bar; between them the clock goes on. A jump, a start, a stop and a tempo that is told count
+    at once. Where `bpm` is left out, the ticks tell the tempo. A host that stops says so with `playing` 0; one that says nothing
+    for two and a half times as long as usual (at least 3 s) is taken for stopped.
+    """
+
+    reply: ClassVar[type[Reply]] = TickTaken
+    osc_positional: ClassVar[tuple[str, ...]] = ("beat",)
+    beat: Annotated[float, about("Beats since the start of bar 1.", unit="beats", ge=-1e6, le=1e6)]
+    bpm: Annotated[float, about("Tempo.", unit="beats/min", ge=SLOWEST_BPM, le=FASTEST_BPM)] | None = None
+    beats_per_bar: Annotated[int, about("Beats in a bar.", ge=1, le=32)] | None = None
+    playing: Annotated[bool, about("Whether it plays; 0 while it stands there.")] = True
+
+    @property
+    def takes_time_tag(self) -> bool:
+        """A position may be told ahead of its time."""
+        return True
 
 
 class StartClock(ClockRequest, frozen=True, kw_only=True, tag="clock/start"):
@@ -154,6 +183,7 @@ class Late(Event, frozen=True, kw_only=True, tag="late"):
 
 CLOCK_REQUESTS: tuple[type[Request], ...] = (
     SetClock,
+    ClockTick,
     StartClock,
     StopClock,
     LocateClock,

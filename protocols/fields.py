@@ -18,7 +18,7 @@ from msgspec import inspect
 
 from protocols.errors import ErrorCode, RequestError, shorten
 
-Kind = Literal["int", "float", "str", "bool", "list", "numbers"]
+Kind = Literal["int", "float", "str", "bool", "list", "numbers", "bytes"]
 M = TypeVar("M", bound=msgspec.Struct)
 
 INT32_MAX = 2**31 - 1
@@ -63,6 +63,8 @@ class FieldSpec:
             return "a list of texts"
         if self.kind == "numbers":
             return f"at most {self.max_length} numbers" if self.max_length else "numbers"
+        if self.kind == "bytes":
+            return "bytes"
         if self.kind == "str":
             return f"text of at most {self.max_length} characters" if self.max_length else "text"
         noun = "a whole number" if self.kind == "int" else "a number"
@@ -96,6 +98,10 @@ class FieldSpec:
                 raise self.error(ErrorCode.BAD_TYPE, value)
             case "numbers":
                 return self._check_numbers(value)
+            case "bytes":
+                if isinstance(value, bytes):
+                    return value
+                raise self.error(ErrorCode.BAD_TYPE, value)
             case "bool":
                 if isinstance(value, bool):
                     return value
@@ -240,6 +246,8 @@ def _unwrap(kind: inspect.Type) -> tuple[Kind, bool, dict[str, Any]]:
             return "str", False, {"max_length": kind.max_length}
         case inspect.BoolType():
             return "bool", False, {}
+        case inspect.BytesType():
+            return "bytes", False, {}
         case inspect.ListType(item_type=inspect.FloatType()):
             return "numbers", False, {"max_length": kind.max_length}
         case inspect.ListType():

@@ -62,6 +62,17 @@ class IoLoop:
         """Call something about every ``seconds`` from now on."""
         self._timers.append(_Timer(seconds, call, time.monotonic() + seconds))
 
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call something once, after so many seconds."""
+        timer = _Timer(seconds, call, time.monotonic() + seconds)
+
+        def once() -> None:
+            self._timers.remove(timer)
+            call()
+
+        timer.call = once
+        self._timers.append(timer)
+
     def call_soon(self, call: Callable[[], None]) -> None:
         """Call something on the loop's thread as soon as it is free. Any thread; never blocks."""
         self._calls.append(call)
@@ -133,7 +144,7 @@ class IoLoop:
 
     def _run_timers(self) -> None:
         now = time.monotonic()
-        for timer in self._timers:
+        for timer in sorted(self._timers, key=lambda waiting: waiting.due):
             if now >= timer.due:
                 timer.due = now + timer.seconds
                 self._guard(timer.call)

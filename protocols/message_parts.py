@@ -43,6 +43,21 @@ Key = Annotated[
     str,
     about("Key, such as A minor, Bb major or F# dorian; empty leaves it to the words.", max_length=40),
 ]
+Metre = Annotated[
+    str,
+    about(
+        "Metre, such as 3/4, 6/8, 5/4 or 7/8; empty leaves it to the words. Bars count from the new material.",
+        max_length=10,
+    ),
+]
+Sections = Annotated[
+    str,
+    about(
+        "Other words from moments of the new material on: `8 dark strings || 16b over 4 full orchestra` is from second 8, and from "
+        "beat 16 at the request's tempo, turning to them over four beats. At most 64.",
+        max_length=4000,
+    ),
+]
 _MELODY = (
     'Melody to follow as JSON: `{"rate": 2, "length": 4, "notes": [[0, 1, 60], [1, 4, 67]]}` is two notes in a loop of 4 ticks, 2 '
     'a second; `{"rate": [2, 1], "length": [5, 2], "chroma": "0077-"}` is a row of pitch classes, 2 a second in a loop of 5/2 s; '
@@ -159,6 +174,11 @@ class Request(Message, frozen=True, kw_only=True):
     root: ClassVar[str] = "engine"
     reply: ClassVar[type[Reply]] = Done
     osc_reply: ClassVar[type[Reply] | None] = None
+
+    @property
+    def takes_time_tag(self) -> bool:
+        """Whether it is handed over ahead of its time, since whoever carries it out keeps to the time tag itself."""
+        return False
 
 
 class Event(Message, frozen=True, kw_only=True):

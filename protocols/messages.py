@@ -22,6 +22,8 @@ from protocols.answers import (
     VersionInfo,
     Welcome,
 )
+from protocols.exchange_messages import *  # noqa: F403
+from protocols.exchange_messages import TRANSFER_REQUESTS
 from protocols.fields import INT32_MAX, about
 from protocols.message_parts import *  # noqa: F403
 from protocols.message_parts import (
@@ -34,6 +36,7 @@ from protocols.message_parts import (
     Key,
     Lead,
     Melody,
+    Metre,
     Morph,
     Path,
     Prompt,
@@ -42,6 +45,7 @@ from protocols.message_parts import (
     Reply,
     Request,
     Seam,
+    Sections,
     Seed,
     SentChannels,
     SentRate,
@@ -65,6 +69,7 @@ class Sampling(Request, frozen=True, kw_only=True):
     blend: Blend = "embedding"
     bpm: Bpm = 0.0
     key: Key = ""
+    metre: Metre = ""
     temperature: Temperature = 1.0
     top_k: TopK = 250
     top_p: TopP = 0.0
@@ -79,6 +84,7 @@ class StreamRequest(Sampling, frozen=True, kw_only=True):
     reply: ClassVar[type[Reply]] = Opened
     osc_reply: ClassVar[type[Reply] | None] = Finished
     lead: Lead = 10.0
+    sections: Sections = ""
     melody: Melody = ""
     key_hint: Annotated[Key, about("Likely key, where neither `key` nor the words tell it.", osc=False)] = ""
     script: Annotated[
@@ -213,6 +219,7 @@ class Update(Request, frozen=True, kw_only=True, tag="update"):
     morph: Morph = 0.0
     bpm: Bpm | None = None
     key: Key | None = None
+    metre: Metre | None = None
     temperature: Temperature | None = None
     top_k: TopK | None = None
     top_p: TopP | None = None
@@ -352,5 +359,6 @@ ENGINE_REQUESTS: tuple[type[Request], ...] = (
     Models,
     Load,
     Unload,
+    *TRANSFER_REQUESTS,
     Quit,
 )

@@ -18,9 +18,11 @@ from msgspec import inspect
 
 from protocols import PROTOCOL_VERSION
 from protocols.bridge_messages import BRIDGE_EVENTS, BRIDGE_REQUESTS, SetDefaults
+from protocols.description import meaning_of, row_of
 from protocols.errors import ErrorCode
 from protocols.examples import examples
 from protocols.fields import FieldSpec, fields_of, plain
+from protocols.live_parameters import LIVE, STATES
 from protocols.messages import (
     ENGINE_REQUESTS,
     EVENTS,
@@ -36,6 +38,7 @@ from protocols.osc import form
 from protocols.osc.codec import MAX_DEPTH, MAX_MESSAGES, MAX_PACKET, OscMessage
 from protocols.osc.front import MAX_LISTENERS
 from protocols.osc.port import MAX_CONNECTIONS
+from protocols.osc.timed import HORIZON_S, MAX_WAITING
 from protocols.settings import BridgeSettings, EngineSettings
 from protocols.wire import MAX_MESSAGE
 
@@ -95,6 +98,8 @@ def _introduction() -> Iterator[str]:
     engine, bridge = fields_of(EngineSettings), fields_of(BridgeSettings)
     zmq_port, engine_osc, bridge_osc = engine["port"].default, engine["osc_port"].default, bridge["osc_port"].default
     verbs = ", ".join(f"`/bridge/param/{name}`" for name in fields_of(SetDefaults))
+    query, engine_query = bridge["oscquery_port"].default, engine["oscquery_port"].default
+    live, states = ", ".join(f"`{name}`" for name in LIVE), "`, `".join(STATES)
     yield f"""# Protocol reference
 
 Version {PROTOCOL_VERSION} of the protocol. This page is generated from the message classes in `protocols/` by
@@ -107,6 +112,8 @@ Two processes listen, on this machine only unless the settings say otherwise:
 | bridge | OSC over UDP and TCP | {bridge_osc} | DAWs, Max, Pure Data, SuperCollider, controllers: plays through the sound card |
 | engine | OSC over UDP and TCP | {engine_osc} | the same hosts without a bridge: each request ends in an audio file |
 | engine | ZeroMQ | {zmq_port} | programs that want the audio itself as it is made; the bridge is one |
+| bridge | OSCQuery | {query} | controllers that look for all addresses: HTTP, WebSocket |
+| engine | OSCQuery | {engine_query} | the same |
 
 If you make music, you want the bridge. The request that opens a stream returns its number in an event; the number is how the
 stream is changed, levelled and cancelled while it plays.
@@ -162,11 +169,21 @@ client whose request opened a stream hears that stream's events in any case. Up 
 hold what requests to the bridge use where they leave that parameter out. Sent without a value, such an address answers with its
 value; with a value, it is set. Every listener is sent all of them when it registers, and each change from then on.
 
+What plays is turned at `/bridge/live/<name>`, all streams at once, and `/bridge/stream/<number>/<name>`, one of them, where the
+name is one of {live}.
+Without a value such an address answers with it: for all streams with that of the one opened last, or with what a new one would
+have; the `level` of all is that of the sound card. Listeners are sent each change, whoever made it; who made it only if another
+value came of it. `{states}`
+of a stream, and each value of the status (`/bridge/status/<name>`, `/engine/status/<name>`), can be asked for in the same way.
+Controllers find all of these by OSCQuery: [controllers.md](controllers.md).
+
 ### What is sent and read
 
-- Only the types `i f s b` are sent; `T F d h` are read too. Texts are UTF-8.
+- Only the types `i f s b` are sent; `T F d h` are read too, and `N` or `I` alone as no argument. Texts are UTF-8.
 - A packet holds at most {MAX_PACKET} bytes.
-- A bundle holds at most {MAX_MESSAGES} messages, nested at most {MAX_DEPTH} deep; its time tag is taken for "now".
+- A bundle holds at most {MAX_MESSAGES} messages, nested at most {MAX_DEPTH} deep. A request whose time tag lies
+  ahead, by at most {HORIZON_S:g} s, is checked at once, and carried out and answered at its time; at most {MAX_WAITING} wait. A
+  time tag that is over, or further off, means "now".
 - Over TCP, packets are framed by a length before each (OSC 1.0) or by SLIP (OSC 1.1): your first byte tells which, and you are
   answered in the same way. There is room for {MAX_CONNECTIONS} connections; one whose framing breaks, or that does not read
   its answers, is closed.
@@ -191,8 +208,7 @@ The first of them, as three hosts write it:
 | Host | Message |
 |---|---|
 | Max | message box `/bridge/play 1 "slow dub techno, tape hiss" duration 8.` into `udpsend 127.0.0.1 {port}` |
-| Pure Data | message box `list 1 slow\\ dub\\ techno duration 8` into `oscformat bridge play`, `list prepend send`, `list trim`, \
-`netsend -u -b` connected to `127.0.0.1 {port}` |
+| Pure Data | message box `play slow dub techno duration 8` into [`[dawbridge]`](../host_examples/puredata/README.md) |
 | SuperCollider | `NetAddr("127.0.0.1", {port}).sendMsg("/bridge/play", 1, "slow dub techno, tape hiss", "duration", 8.0)` |
 """
 
@@ -205,7 +221,7 @@ The engine binds a ROUTER; a client connects a DEALER. Bodies are MessagePack.
 
 | Direction | Frames |
 |---|---|
-| to the engine | `Q`, `[id, {{"type": request, name: value, …}}]`, and a third frame when samples or codes are sent along |
+| to the engine | `Q`, `[id, {{"type": request, name: value, …}}]`, and a third frame when samples, codes or a file's bytes are sent along |
 | from the engine | `R`, `[id, {{"type": reply, name: value, …}}]`: the one answer to a request, or `{{"type": "fail", …}}` |
 | from the engine | `E`, `{{"type": event, name: value, …}}` |
 | from the engine | `A`, header, samples: a block of audio, raw float32, interleaved, little-endian |
@@ -260,7 +276,7 @@ def _requests(process: str, requests: Sequence[type[Request]]) -> Iterator[str]:
         address = addresses.get(request)
         yield f"### `{address.path}`" if address else f"### `{tag}` (ZeroMQ only)"
         yield ""
-        yield _doc(request)
+        yield meaning_of(request)
         yield ""
         if address:
             yield "```"
@@ -307,7 +323,7 @@ def _parameters(request: type[Request], address: form.Address | None) -> Iterato
 
 def _osc_answer(request: type[Request], address: form.Address) -> str:
     reply = request.osc_reply or request.reply
-    row = _row_of(reply)
+    row = row_of(reply)
     if row is not None:
         return f"`{address.path}.item id index count name value …` for each {_link(row)}, then `/done {address.path} id count`"
     if issubclass(request, Status | Version):
@@ -325,7 +341,7 @@ def _events(process: str, events: Sequence[type[Event]]) -> Iterator[str]:
         rows = _described(event)
         yield f"### `/{process}/{tag}`" if over_osc else f"### `{tag}` (ZeroMQ only)"
         yield ""
-        yield _doc(event)
+        yield meaning_of(event)
         yield ""
         if over_osc:
             yield "```"
@@ -341,14 +357,14 @@ def _replies(requests: Iterable[type[Request]]) -> Iterator[str]:
     for request in requests:
         for reply in (request.reply, request.osc_reply):
             if reply is not None:
-                found[_row_of(reply) or reply] = None
+                found[row_of(reply) or reply] = None
     found[Fail] = None
     yield "## What answers hold"
     yield ""
     for reply in found:
         yield f"### `{form.tag_of(reply)}`"
         yield ""
-        yield _doc(reply)
+        yield meaning_of(reply)
         yield ""
         if reply.__struct_fields__:
             yield from _table(("Value", "Type", "Unit", "Meaning"), _described(reply))
@@ -377,20 +393,6 @@ def _described(message: type[msgspec.Struct]) -> list[tuple[str, ...]]:
         choices = f" One of {', '.join(map(str, kind.values))}." if isinstance(kind, inspect.LiteralType) else ""
         rows.append((f"`{field.name}`", _WORDS[type(kind)], unit, meaning + choices + without))
     return rows
-
-
-def _row_of(reply: type[Reply]) -> type[Reply] | None:
-    """The class of a list's rows; None when the reply is no list."""
-    for field in msgspec.structs.fields(reply):
-        if field.name == "items":
-            kind = inspect.type_info(field.type)
-            while isinstance(kind, inspect.Metadata):
-                kind = kind.type
-            assert isinstance(kind, inspect.ListType)
-            assert isinstance(kind.item_type, inspect.StructType)
-            assert issubclass(kind.item_type.cls, Reply)
-            return kind.item_type.cls
-    return None
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -424,13 +426,9 @@ def _range(spec: FieldSpec) -> str:
 
 
 def _link(reply: type[Reply]) -> str:
-    row = _row_of(reply)
+    row = row_of(reply)
     tag = form.tag_of(reply)
     return f"`{tag}`, whose `items` are each a {_link(row)}" if row is not None else f"[`{tag}`](#{tag})"
-
-
-def _doc(message: type[msgspec.Struct]) -> str:
-    return " ".join((message.__doc__ or "").split()).replace("``", "`")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from protocols.messages import (
     Event,
     Guidance,
     Key,
+    Metre,
     Morph,
     Prompt,
     Reply,
@@ -96,6 +97,7 @@ class KeepScene(SceneRequest, frozen=True, kw_only=True, tag="scene/keep"):
     style: _Style | None = None
     bpm: Bpm | None = None
     key: Key | None = None
+    metre: Metre | None = None
     temperature: Temperature | None = None
     top_k: TopK | None = None
     top_p: TopP | None = None

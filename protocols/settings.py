@@ -27,6 +27,16 @@ S = TypeVar("S", bound=msgspec.Struct)
 Host = Annotated[
     str, about("Address to listen on; anything but 127.0.0.1 opens the process to the network.", max_length=255)
 ]
+OscQuery = Annotated[
+    bool,
+    about("Serve OSCQuery, by which controllers find all addresses with ranges, descriptions and present values."),
+]
+_QUERY_PORT = "OSCQuery port, HTTP and WebSocket; 0 lets the system choose, and so does one that is taken."
+OscQueryPort = Annotated[int, about(_QUERY_PORT, ge=0, le=65535)]
+ZeroConf = Annotated[
+    bool,
+    about("Announce OSC and OSCQuery by zeroconf (Bonjour): only on this machine while it listens only here."),
+]
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +53,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: Host = "127.0.0.1"
     port: Annotated[int, about("ZeroMQ port; 0 lets the system choose.", ge=0, le=65535)] = 7770
     osc_port: Annotated[int, about("OSC port, UDP and TCP; 0 lets the system choose.", ge=0, le=65535)] = 7771
+    oscquery: OscQuery = True
+    oscquery_port: OscQueryPort = 7774
+    zeroconf: ZeroConf = True
     max_running: Annotated[int, about("Streams that are made side by side.", ge=1, le=64)] = 4
     max_waiting: Annotated[int, about("Streams that may wait; one more is answered busy.", ge=0, le=1024)] = 16
 
@@ -53,8 +66,15 @@ class BridgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     engine: Annotated[str, about("Where the engine listens (ZeroMQ).", max_length=255)] = "tcp://127.0.0.1:7770"
     host: Host = "127.0.0.1"
     osc_port: Annotated[int, about("OSC port, UDP and TCP; 0 lets the system choose.", ge=0, le=65535)] = 7772
+    oscquery: OscQuery = True
+    oscquery_port: OscQueryPort = 7773
+    zeroconf: ZeroConf = True
     output: Annotated[
-        str, about("Sound card by name; empty for the default; none plays into files only.", max_length=200)
+        str,
+        about(
+            "Sound card by name; empty for the default; virtual for one that is not there; none plays into files only.",
+            max_length=200,
+        ),
     ] = ""
     midi_input: Annotated[
         str, about("Part of the name of the MIDI input that is played on; empty for the first.", max_length=200)
@@ -77,6 +97,9 @@ class BridgeSettings(msgspec.Struct, frozen=True, kw_only=True):
             le=500,
         ),
     ] = 0.0
+    rate: Annotated[
+        int, about("Rate of the sound card; 0 for its own, 48000 for the virtual one.", unit="Hz", ge=0, le=384_000)
+    ] = 0
     block: Annotated[
         int, about("Block of the audio callback; 0 lets the card choose.", unit="samples", ge=0, le=8192)
     ] = 0
@@ -98,6 +121,23 @@ class BridgeSettings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         about("Streams that are kept ready for pads, of all together; each takes memory in the engine.", ge=0, le=24),
     ] = 8
+    jack_name: Annotated[
+        str, about("What the bridge is called on a JACK server or PipeWire.", min_length=1, max_length=50)
+    ] = "daw-bridge"
+    jack_connect: Annotated[
+        str,
+        about(
+            "JACK inputs that its outputs are led to, also those that come later: regular expressions with commas between them; "
+            "empty for those of the card, none so that the host connects.",
+            max_length=1000,
+        ),
+    ] = ""
+    reastream_hosts: Annotated[
+        list[str],
+        about(
+            "Other machines that ReaStream may be sent to, as names or addresses; * for any. This one always is allowed."
+        ),
+    ] = []
 
 
 class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,6 +174,27 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
             max_length=4096,
         ),
     ] = ""
+
+    exchange: Annotated[
+        str,
+        about(
+            "Folder where hosts hand over audio and, without sockets, messages; empty for one in the user's state folder.",
+            max_length=4096,
+        ),
+    ] = ""
+    exchange_mb: Annotated[
+        int, about("Audio that is kept there; what was not used for longest goes first.", unit="MB", ge=1, le=1_000_000)
+    ] = 2048
+    exchange_hours: Annotated[
+        float, about("Audio that was not used for this long is deleted there.", unit="h", ge=0.1, le=8760)
+    ] = 24.0
+
+    @property
+    def exchange_folder(self) -> Path:
+        """Where hosts hand over audio and messages."""
+        return (
+            Path(self.exchange).expanduser() if self.exchange else Path(platformdirs.user_state_dir(APP)) / "exchange"
+        )
 
     @property
     def journal_folder(self) -> Path | None:
@@ -177,11 +238,12 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def allowed_folders(self) -> list[Path]:
         """Where files may be read."""
+        own = [self.takes_folder, self.exchange_folder]
         if self.allowed:
-            return [*(Path(folder).expanduser() for folder in self.allowed), self.takes_folder]
+            return [*(Path(folder).expanduser() for folder in self.allowed), *own]
         import tempfile
 
-        return [Path.home(), Path(tempfile.gettempdir()), self.takes_folder]
+        return [Path.home(), Path(tempfile.gettempdir()), *own]
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):

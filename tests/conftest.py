@@ -13,8 +13,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 # No bridge of a test finds the user's clock as it was, or changes it.
 os.environ["DAW_BRIDGE_FILES_STATE"] = "none"
 
+pytest_plugins = ["tests.support.studio"]
+
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT.parent / "shared" / "golden" / "audiocraft"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_exchange(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No bridge of a test serves the user's file queue, or cleans the user's exchange folder."""
+    os.environ["DAW_BRIDGE_FILES_EXCHANGE"] = str(tmp_path_factory.mktemp("exchange"))
 
 
 @pytest.fixture(autouse=True)

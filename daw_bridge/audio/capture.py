@@ -6,6 +6,7 @@ of the output: input frame f came in the very block in which output frame f was 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -66,7 +67,8 @@ class _CaptureMemory:
     """The counters and samples that both sides see.
 
     ``begun`` is stored before a block is copied and ``written`` after it, both as the frame behind the block; ``origin`` is the
-    frame that everything since was captured from without a gap. Frame f stands at ``f % capacity``.
+    frame that everything since was captured from without a gap, and ``moment`` the time of the latest block. Frame f stands at
+    ``f % capacity``.
     """
 
     def __init__(self, layout: CaptureLayout, memory: memoryview | None) -> None:
@@ -78,6 +80,7 @@ class _CaptureMemory:
         self.origin = memory[0:8].cast("q")
         self.begun = memory[8:16].cast("q")
         self.written = memory[16:24].cast("q")
+        self.moment = memory[24:32].cast("d")
         samples = np.frombuffer(memory, np.float32, count=layout.capacity * layout.channels, offset=_HEADER)
         self.samples: NDArray[np.float32] = samples.reshape(layout.capacity, layout.channels)
 
@@ -113,6 +116,7 @@ class CaptureWriter:
         shared.samples[start : start + head] = block[:head]
         if head < len(block):
             shared.samples[: len(block) - head] = block[head:]
+        shared.moment[0] = time.monotonic()
         shared.written[0] = end
 
     def reader(self) -> CaptureReader:
@@ -142,6 +146,11 @@ class CaptureReader:
     def latest(self) -> int:
         """The frame behind the last one captured; 0 before the first."""
         return self._shared.written[0]
+
+    @property
+    def moment(self) -> float:
+        """``time.monotonic()`` at which the latest block was captured; 0 before the first."""
+        return self._shared.moment[0]
 
     @property
     def oldest(self) -> int:

@@ -14,10 +14,12 @@ from typing import Any
 
 from daw_bridge.audio.capture import Bus, CaptureLayout, CaptureReader
 from daw_bridge.audio.devices import DeviceChoice, InputChoice, child_environment, error_from_dict
+from daw_bridge.audio.jack_names import JackChoice
 from daw_bridge.audio.mixer import Meters
-from daw_bridge.audio.output import Output
+from daw_bridge.audio.output import Output, OutputTap
 from daw_bridge.audio.shared import SharedBlock
 from daw_bridge.audio.voice import VoiceLayout, VoiceMemory
+from daw_bridge.child import Child
 from protocols.errors import ErrorCode, RequestError
 
 _LOG = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class CardOutput(Output):
         latency: "low", "high" or seconds.
         blocksize: frames in one callback; 0 lets the device choose.
         source: what to record from; where it does not open, the card opens without it and ``input_refusal`` says why.
+        jack: how it is seen on a JACK server.
     """
 
     def __init__(
@@ -55,7 +58,10 @@ class CardOutput(Output):
         latency: str | float = "low",
         blocksize: int = 0,
         source: InputChoice | None = None,
+        jack: JackChoice | None = None,
     ) -> None:
+        self._jack = jack or JackChoice()
+        self._patch: Child | None = None
         self._settings: dict[str, Any] = {
             "device": device,
             "channels": channels,
@@ -63,6 +69,7 @@ class CardOutput(Output):
             "latency": latency,
             "blocksize": blocksize,
             "input": asdict(source or InputChoice()),
+            "jack_name": self._jack.name,
         }
         self._readers = {}
         self._kept: list[SharedBlock] = []
@@ -84,6 +91,9 @@ class CardOutput(Output):
         self._keep(Bus.OUTPUT, self.channels)
         if self.inputs:
             self._keep(Bus.INPUT, self.inputs)
+        if self.jack_client and self._jack.connect.strip():
+            outputs = {"client": self.jack_client, "patterns": self._jack.patterns}
+            self._patch = Child("daw_bridge.audio.jack_patch", outputs)
 
     def _open(self, source: InputChoice) -> None:
         block = SharedBlock.create(Meters.BYTES)
@@ -127,6 +137,9 @@ class CardOutput(Output):
         self._send({"do": "capture", "bus": bus, "path": block.path, "layout": asdict(layout)})
 
     def close(self) -> None:
+        if self._patch is not None:
+            self._patch.close()
+            self._patch = None
         process, self._process = self._process, None
         if process is None:
             return
@@ -176,6 +189,14 @@ class CardOutput(Output):
 
     def set_gain(self, gain: float) -> None:
         self._send({"do": "gain", "gain": gain})
+
+    def open_tap(self, seconds: float) -> OutputTap:
+        tap = OutputTap.create(self.sample_rate, self.channels, seconds)
+        self._send({"do": "tap", "path": tap.block.path, "layout": asdict(tap.layout)})
+        return tap
+
+    def close_tap(self) -> None:
+        self._send({"do": "untap"})
 
     def _send(self, message: dict[str, Any]) -> None:
         if self._process is None or self._process.stdin is None:

@@ -1,8 +1,8 @@
 """The process that owns the sound card. `CardOutput` starts it and talks to it over two pipes, one JSON object a line.
 
-First line in: ``{"device", "channels", "sample_rate", "latency", "blocksize", "input", "meters"}``; one line out:
-``{"opened": …}`` or ``{"error": …}``. Then in: ``{"do": "capture" | "add" | "remove" | "gain" | "close", …}``, nothing out:
-state and sound travel in shared memory. The process ends when its input does, so it never outlives the bridge.
+First line in: ``{"device", "channels", "sample_rate", "latency", "blocksize", "input", "jack_name", "meters"}``; one line out:
+``{"opened": …}`` or ``{"error": …}``. Then in: ``{"do": "capture" | "tap" | "untap" | "add" | "remove" | "gain" | "close", …}``,
+nothing out: state and sound travel in shared memory. The process ends when its input does, so it never outlives the bridge.
 """
 
 from __future__ import annotations
@@ -30,9 +30,11 @@ from daw_bridge.audio.devices import (
     list_devices,
     load_sounddevice,
 )
+from daw_bridge.audio.jack_names import client_name
 from daw_bridge.audio.mixer import Meters
 from daw_bridge.audio.output import LocalOutput
 from daw_bridge.audio.shared import SharedBlock
+from daw_bridge.audio.virtual import is_virtual, open_virtual
 from daw_bridge.audio.voice import VoiceLayout, VoiceMemory
 from protocols.errors import ErrorCode, RequestError
 
@@ -52,7 +54,9 @@ _DESCRIPTION = (
     "inputs",
     "input_name",
     "round_trip",
+    "jack_client",
 )
+_JACK = "JACK"  # how PortAudio's name of it begins
 _LONGEST_LATENCY_S = 2.0  # what is told beyond is no latency
 _TIMED_CALLBACKS = 8  # whose times tell the round trip; the first may be out of order
 _TIMING_SECONDS = 0.5
@@ -145,10 +149,10 @@ class DeviceOutput(LocalOutput):
         if not self._called.wait(FIRST_CALLBACK_SECONDS):
             raise self._refusal(f"no callback in {FIRST_CALLBACK_SECONDS:g} s", source)
         if source is None:
-            self.latency = float(self._stream.latency)
+            self.latency = self._believed(float(self._stream.latency))
             return
         self.inputs, self.input_name = self._wanted_inputs, source.name
-        incoming, self.latency = map(float, self._stream.latency)
+        incoming, self.latency = (self._believed(float(told)) for told in self._stream.latency)
         self._timed.wait(_TIMING_SECONDS)
         told = [trip for trip in self._round_trips if 0.0 < trip < 2 * _LONGEST_LATENCY_S]
         self.round_trip = statistics.median(told) if told else incoming + self.latency
@@ -161,6 +165,10 @@ class DeviceOutput(LocalOutput):
     @property
     def active(self) -> bool:
         return self._stream is not None and bool(self._stream.active)
+
+    def _believed(self, latency: float) -> float:
+        """What the sound system tells, or two blocks where that is no latency: PipeWire's JACK tells a day."""
+        return latency if 0.0 <= latency <= _LONGEST_LATENCY_S else 2 * self.blocksize / self.sample_rate
 
     def _refusal(self, reason: str, source: Device | None) -> RequestError:
         field, device = ("device", self._device) if source is None else ("input", source)
@@ -194,7 +202,7 @@ class DeviceOutput(LocalOutput):
 class _Card:
     """Carries out the commands that come through the pipe."""
 
-    def __init__(self, output: DeviceOutput) -> None:
+    def __init__(self, output: LocalOutput) -> None:
         self._output = output
         self._voices: dict[int, VoiceMemory] = {}
 
@@ -205,6 +213,10 @@ class _Card:
             match command["do"]:
                 case "capture":
                     self._capture(Bus(command["bus"]), command["path"], CaptureLayout(**command["layout"]))
+                case "tap":
+                    self._tap(command["path"], CaptureLayout(**command["layout"]))
+                case "untap":
+                    self._output.write_to_tap(None)
                 case "add":
                     self._add(command["voice"], command["path"], VoiceLayout(**command["layout"]))
                 case "remove":
@@ -222,6 +234,13 @@ class _Card:
         block.unlink()
         self._output.keep(bus, CaptureWriter(layout, block.memory))
 
+    def _tap(self, path: str, layout: CaptureLayout) -> None:
+        try:
+            block = SharedBlock.attach(path, layout.bytes_needed)
+        except OSError:  # nobody wants it any more
+            return
+        self._output.write_to_tap(CaptureWriter(layout, block.memory))  # whose name the bridge takes away
+
     def _add(self, voice: int, path: str, layout: VoiceLayout) -> None:
         try:
             block = SharedBlock.attach(path, layout.bytes_needed)
@@ -238,9 +257,11 @@ class _Card:
             self._output.remove_voice(memory)
 
 
-def open_device(settings: dict[str, Any]) -> DeviceOutput:
+def open_device(settings: dict[str, Any]) -> LocalOutput:
     """Open the card that ``settings`` (the first line of the pipe) asks for; raises RequestError."""
-    sounddevice = load_sounddevice()
+    if is_virtual(settings["device"]):
+        return open_virtual(settings)
+    sounddevice = load_sounddevice(settings["jack_name"])
     meters = SharedBlock.attach(settings["meters"], Meters.BYTES)
     devices = list_devices(sounddevice)
     device, wanted = choose_device(devices, settings["device"]), InputChoice(**settings["input"])
@@ -263,6 +284,8 @@ def open_device(settings: dict[str, Any]) -> DeviceOutput:
     )
     output.input_refusal = refusal
     output.open()
+    if output.host_api.startswith(_JACK):
+        output.jack_client = client_name()
     return output
 
 

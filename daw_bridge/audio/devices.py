@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
+from daw_bridge.audio.jack_names import CLIENT_NAME, SCAN_NAME, name_client
 from protocols.errors import ErrorCode, RequestError
 
 DeviceChoice = str | int | None
@@ -90,12 +91,16 @@ class InputChoice:
         return self.name.strip().lower() not in ("", "none")
 
 
-def load_sounddevice() -> ModuleType:
+def load_sounddevice(jack_name: str = CLIENT_NAME) -> ModuleType:
     """Import sounddevice, which initialises PortAudio; only ever called in a process of its own.
+
+    Args:
+        jack_name: what a JACK server shall call it.
 
     Raises:
         RequestError: UNSUPPORTED when the package or the system library is missing; the text says what to install.
     """
+    name_client(jack_name)
     try:
         import sounddevice
     except (ImportError, OSError) as error:
@@ -246,7 +251,9 @@ def leave_portaudio() -> NoReturn:
 
 def _main() -> None:
     try:
-        answer: dict[str, object] = {"devices": [asdict(device) for device in list_devices(load_sounddevice())]}
+        answer: dict[str, object] = {
+            "devices": [asdict(device) for device in list_devices(load_sounddevice(SCAN_NAME))]
+        }
     except RequestError as error:
         answer = {"error": error_as_dict(error)}
     sys.stdout.write(json.dumps(answer) + "\n")

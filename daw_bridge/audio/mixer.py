@@ -42,6 +42,7 @@ class Meters:
         self._heard_frame = memory[56:64].cast("q")
         self._heard_time = memory[80:88].cast("d")
         self._overflows = memory[88:96].cast("q")
+        self._last_heard: tuple[int, float] | None = None
 
     @property
     def callbacks(self) -> int:
@@ -90,13 +91,17 @@ class Meters:
 
     @property
     def heard(self) -> tuple[int, float] | None:
-        """The first frame of a late block and ``time.monotonic()`` at which it is heard; None before the first block."""
+        """The first frame of a late block and ``time.monotonic()`` at which it is heard; None before the first block.
+
+        A callback that is held up between both halves leaves the account that was read before.
+        """
         for _ in range(_READ_ATTEMPTS):
             turn = self._turn[0]
             frame, moment = self._heard_frame[0], self._heard_time[0]
             if not turn % 2 and self._turn[0] == turn:
-                return (frame, moment) if turn else None
-        return None
+                self._last_heard = (frame, moment) if turn else None
+                break
+        return self._last_heard
 
     def note_heard(self, moment: float) -> None:
         """Callback: the block that is about to be rendered is heard at ``moment``."""

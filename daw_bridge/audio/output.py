@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from daw_bridge.audio.capture import Bus, Capture, CaptureLayout, CaptureReader, CaptureWriter
 from daw_bridge.audio.mixer import Meters, Mixer
+from daw_bridge.audio.pacer import Pacer
+from daw_bridge.audio.shared import SharedBlock
 from daw_bridge.audio.voice import VoiceLayout, VoiceMemory
 from protocols.errors import ErrorCode, RequestError
 
@@ -42,6 +44,8 @@ class Output(ABC):
     input_name: str = ""
     round_trip: float = 0.0
     """Seconds from a callback to the ear and from there, through the input, to a callback."""
+    jack_client: str = ""
+    """What a JACK server calls it; empty where it is none of JACK's."""
     input_refusal: RequestError | None = None
     """Why there is no input although one was wanted."""
     _readers: dict[Bus, CaptureReader]
@@ -75,6 +79,20 @@ class Output(ABC):
     def set_gain(self, gain: float) -> None:
         """Glide the sum to a linear gain."""
 
+    @abstractmethod
+    def open_tap(self, seconds: float) -> OutputTap:
+        """Let the callback write what it plays, from its next block on, into memory that another process can attach.
+
+        One tap at a time: another takes its place.
+
+        Raises:
+            RequestError: TOO_LARGE when there is no memory left to share.
+        """
+
+    @abstractmethod
+    def close_tap(self) -> None:
+        """Let the callback write to no tap. Safe to call without one."""
+
     def capture(self, bus: Bus, offset: float = 0.0) -> Capture:
         """What this output plays or hears, from its opening on; any thread.
 
@@ -92,6 +110,31 @@ class Output(ABC):
             raise RequestError(ErrorCode.UNSUPPORTED, "bus", str(bus), allowed)
         delay = round((self.round_trip + offset) * self.sample_rate) if bus is Bus.INPUT else 0
         return Capture(bus, reader, self.sample_rate, delay, self.meters, lambda: self.active)
+
+
+@dataclass(frozen=True)
+class OutputTap:
+    """What an output plays, in memory that another process attaches by its path, see `CaptureReader`.
+
+    Its owner calls ``block.unlink`` once the other process has read a frame, or wants none.
+
+    Args:
+        block: the memory.
+        layout: its shape.
+    """
+
+    block: SharedBlock
+    layout: CaptureLayout
+
+    @classmethod
+    def create(cls, sample_rate: int, channels: int, seconds: float) -> OutputTap:
+        """Memory for so many seconds; RequestError TOO_LARGE when there is none left to share."""
+        layout = CaptureLayout.lasting(sample_rate, channels, seconds)
+        try:
+            return cls(SharedBlock.create(layout.bytes_needed), layout)
+        except OSError as error:
+            size = f"{layout.bytes_needed} bytes"
+            raise RequestError(ErrorCode.TOO_LARGE, "output", size, "what fits into memory") from error
 
 
 @dataclass(frozen=True)
@@ -147,6 +190,7 @@ class LocalOutput(Output):
         self._readers = {}
         self._played: CaptureWriter | None = None
         self._heard: CaptureWriter | None = None
+        self._tap: CaptureWriter | None = None
 
     def keep(self, bus: Bus, writer: CaptureWriter) -> None:
         """Let the callback write a bus to ``writer`` from its next block on."""
@@ -154,6 +198,18 @@ class LocalOutput(Output):
             self._heard = writer
         else:
             self._played = writer
+
+    def write_to_tap(self, writer: CaptureWriter | None) -> None:
+        """Let the callback write what it plays to ``writer`` too, from its next block on."""
+        self._tap = writer
+
+    def open_tap(self, seconds: float) -> OutputTap:
+        tap = OutputTap.create(self.sample_rate, self.channels, seconds)
+        self.write_to_tap(CaptureWriter(tap.layout, tap.block.memory))
+        return tap
+
+    def close_tap(self) -> None:
+        self.write_to_tap(None)
 
     def keep_here(self) -> None:
         """Keep both buses in this process's memory."""
@@ -169,6 +225,9 @@ class LocalOutput(Output):
         self.mixer.render(out, ahead)
         if self._played is not None:
             self._played.write(first, out)
+        tap = self._tap  # it may be taken away between two looks
+        if tap is not None:
+            tap.write(first, out)
         if self._heard is not None and heard is not None:
             self._heard.write(first, heard)
 
@@ -229,22 +288,31 @@ class PacedOutput(LocalOutput):
     """No sound card: takes the sound at the pace of a card and drops it, so that streams, clocks and hosts go on.
 
     A thread renders block after block against deadlines on the monotonic clock. If it falls far behind (a suspended
-    laptop), it starts counting anew and does not race after the lost time.
+    laptop), it counts an underflow and on from there, and does not race after the lost time.
     """
 
     name = "no sound card"
     host_api = "paced"
-    _GIVE_UP_SECONDS = 0.25
     _CLOSE_SECONDS = 2.0
 
-    def __init__(self, sample_rate: int = DEFAULT_SAMPLE_RATE, channels: int = 2, blocksize: int = 512) -> None:
-        super().__init__(sample_rate, channels, blocksize)
+    def __init__(
+        self,
+        sample_rate: int = DEFAULT_SAMPLE_RATE,
+        channels: int = 2,
+        blocksize: int = 512,
+        meters: Meters | None = None,
+    ) -> None:
+        super().__init__(sample_rate, channels, blocksize, meters)
         self.latency = blocksize / sample_rate
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="paced-output", daemon=True)
 
     def open(self) -> None:
         self.keep_here()
+        self.start()
+
+    def start(self) -> None:
+        """Begin to call back."""
         self._thread.start()
 
     def close(self) -> None:
@@ -258,13 +326,12 @@ class PacedOutput(LocalOutput):
 
     def _run(self) -> None:
         block: NDArray[np.float32] = np.empty((self.blocksize, self.channels), np.float32)
-        start, blocks = time.monotonic(), 0
+        pacer = Pacer(self.sample_rate, self.blocksize, time.monotonic_ns())
         while True:
-            due = start + blocks * self.blocksize / self.sample_rate
-            self.render(block, due + self.latency - time.monotonic())
-            blocks += 1
-            late = time.monotonic() - (start + blocks * self.blocksize / self.sample_rate)
-            if late > self._GIVE_UP_SECONDS:
-                start, blocks = time.monotonic(), 0
-            if self._closing.wait(max(0.0, -late)):
+            self.render(block, pacer.due / 1e9 + self.latency - time.monotonic())
+            pacer.rendered()
+            now = time.monotonic_ns()
+            if not pacer.caught_up(now):
+                self.meters.note_underflow()
+            if self._closing.wait(max(0.0, (pacer.due - now) / 1e9)):
                 return

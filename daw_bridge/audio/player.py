@@ -17,6 +17,7 @@ from daw_bridge.audio.capture import Bus, Capture
 from daw_bridge.audio.card import CardOutput
 from daw_bridge.audio.devices import DeviceChoice, InputChoice
 from daw_bridge.audio.feeder import FADE_SECONDS, MAX_GAIN, Feeder, VoiceStatus
+from daw_bridge.audio.jack_names import JackChoice
 from daw_bridge.audio.output import DEFAULT_SAMPLE_RATE, CardReading, Output, PacedOutput, read_card
 from daw_bridge.audio.player_status import PlayerStatus, status_of
 from daw_bridge.audio.recovery import NO_CARD, Liveness, RecoveryPolicy, Search
@@ -59,6 +60,7 @@ class PlayerSettings:
         recovery: what to do when a card dies.
         source: what to record from.
         input_offset: seconds that the input lags behind what the sound system says of its latency.
+        jack: how a card is seen on a JACK server.
     """
 
     channels: int = 2
@@ -68,6 +70,7 @@ class PlayerSettings:
     recovery: RecoveryPolicy = field(default_factory=RecoveryPolicy)
     source: InputChoice = field(default_factory=InputChoice)
     input_offset: float = 0.0
+    jack: JackChoice = field(default_factory=JackChoice)
 
 
 class Player:
@@ -299,9 +302,8 @@ class Player:
             if source.wanted:
                 output.input_refusal = RequestError(ErrorCode.UNSUPPORTED, "input", source.name, "a sound card")
         else:
-            output = CardOutput(
-                device, settings.channels, settings.sample_rate, settings.latency, settings.blocksize, source
-            )
+            card = (device, settings.channels, settings.sample_rate, settings.latency, settings.blocksize)
+            output = CardOutput(*card, source, settings.jack)
         output.open()
         return output
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import typer
 
 from daw_bridge.cli.clock import clock
 from daw_bridge.cli.failures import CannotStart, before_asking
+from daw_bridge.cli.files import download, upload
 from daw_bridge.cli.options import Asked, from_schema
 from daw_bridge.cli.session import NoBridgeError, any_bridge, catalogue, engine_address, read_settings, running_bridge
 from protocols.bridge_messages import (
@@ -142,6 +142,7 @@ def render(
     fresh: Fresh = False,
 ) -> None:
     """Make a piece from words into a file, without sound."""
+    from audio_files.publishing import move_whole, write_whole
     from audio_files.sidecars import AUDIO_BLOCK, encode_sidecar, read_sidecar
 
     out = out.expanduser().absolute()
@@ -164,8 +165,8 @@ def render(
         raise typer.Exit(1)
     content = read_sidecar(take.with_suffix(".json"))
     audio = content.pop(AUDIO_BLOCK)
-    shutil.move(take, out)
-    sidecar.write_bytes(encode_sidecar(content, {**audio, "file": out.name}))
+    move_whole(take, out)
+    write_whole(sidecar, encode_sidecar(content, {**audio, "file": out.name}))
     take.with_suffix(".json").unlink()
     typer.echo(str(out))
 
@@ -179,6 +180,8 @@ def stop(flags: list[str]) -> None:
 
 
 app.add_typer(clock, name="clock")
+app.command()(upload)
+app.command()(download)
 
 
 # --- What there is -------------------------------------------------------------------------------------------------
@@ -226,11 +229,11 @@ def devices(flags: list[str], as_json: AsJson = False) -> None:
         with running_bridge(flags) as client:
             items: Sequence[object] = getattr(client.call(Devices(), timeout=30.0), "items", ())
     except RequestError:
-        from daw_bridge.audio.devices import scan_devices
+        from daw_bridge.audio.virtual import list_with_virtual
 
-        items = scan_devices()
-    if not items and not as_json:
-        _console().print("There is no sound card. What is missing: daw-bridge doctor")
+        items = list_with_virtual()
+    if len(items) == 1 and not as_json:
+        _console().print("There is no sound card but the virtual one. What is missing: daw-bridge doctor")
     _print_rows(items, as_json)
 
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Protocol
 
 from daw_bridge.clock.timeline import Timeline
+from protocols.metre import MOST_BEATS
 from protocols.units import as_fraction
 
 
@@ -35,6 +36,11 @@ def told_tempo(clock: Clock) -> float:
     """A clock's tempo as streams are told it: one that is measured wavers, so it is told to a hundredth."""
     bpm = float(clock.timeline.at(clock.now()).bpm)
     return bpm if clock.led else round(bpm, 2)
+
+
+def told_metre(beats_per_bar: int) -> str:
+    """A clock's metre as streams are told it when they begin; bars of two and of four beats leave it to the words."""
+    return "" if beats_per_bar in (2, 4) or beats_per_bar > MOST_BEATS else f"{beats_per_bar}/4"
 
 
 class InternalClock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,7 +12,7 @@ import msgspec
 import structlog
 
 from daw_bridge.audio.output import CardReading
-from daw_bridge.clock.clocks import Clock, InternalClock, told_tempo
+from daw_bridge.clock.clocks import Clock, InternalClock, told_metre, told_tempo
 from daw_bridge.clock.host import ADDRESSES, HostClock
 from daw_bridge.clock.link import LinkClock, LinkSession, join_session, require_link
 from daw_bridge.clock.midi import MidiClock, TransportInput
@@ -27,6 +28,7 @@ from protocols.bridge_messages import (
     Beat,
     ClockRequest,
     ClockState,
+    ClockTick,
     LocateClock,
     MidiOutputInfo,
     MidiOutputList,
@@ -37,6 +39,7 @@ from protocols.bridge_messages import (
     SetClock,
     StartClock,
     StopClock,
+    TickTaken,
 )
 from protocols.errors import ErrorCode, RequestError
 from protocols.fields import build
@@ -97,6 +100,7 @@ class ClockDesk:
         midi_input: part of the name of the input for requests that name none.
         state: where it is kept.
         ports: the ways out of the bridge.
+        wall: the system's clock, by which time tags tell moments; seconds since 1970.
     """
 
     requests: Any = ClockRequest | MidiOutputs
@@ -108,6 +112,7 @@ class ClockDesk:
         midi_input: str = "",
         state: StateFile | None = None,
         ports: Ports | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.stage = StageTime(read)
         self.clock: Clock = InternalClock(self.stage.now)
@@ -116,6 +121,7 @@ class ClockDesk:
         self._midi_input = midi_input
         self._state = state or StateFile(None)
         self._ports = ports or Ports()
+        self._wall = wall
         self.outputs = ClockOutputs(self._ports.open_output)
         self._input = ""
         self._sync = False
@@ -141,6 +147,8 @@ class ClockDesk:
         match request:
             case SetClock():
                 return self._set(request, asker or _NOBODY)
+            case ClockTick():
+                return self._tick(request, asker or _NOBODY)
             case StartClock():
                 if not clock.timeline.playing(now):
                     if isinstance(clock, LinkClock):
@@ -168,6 +176,13 @@ class ClockDesk:
                 return None
         return self.state()
 
+    def moment_of(self, asker: Asker, ahead: bool = False) -> Fraction | None:
+        """The time tag of a request in seconds of the stage; None for at once, or with ``ahead`` where it is over."""
+        if asker.when is None:
+            return None
+        seconds = asker.when - self._wall()
+        return None if ahead and seconds <= 0 else self.stage.now() + Fraction(round(seconds * 10**9), 10**9)
+
     def state(self) -> ClockState:
         """The clock at a glance."""
         clock, now = self.clock, self.clock.now()
@@ -187,7 +202,10 @@ class ClockDesk:
         )
 
     def in_time(self, request: R) -> R:
-        """A request that names no tempo takes that of a clock that plays, or that will when it sounds."""
+        """A request that names no tempo takes that of a clock that plays, or that will when it sounds, and its metre.
+
+        Bars of four and of two beats leave the metre to the words.
+        """
         now = self.clock.now()
         bpm = told_tempo(self.clock)
         counts = self.clock.timeline.playing(now) or request.at != "now"
@@ -195,7 +213,8 @@ class ClockDesk:
             return request
         if not SLOWEST_BPM <= bpm <= FASTEST_BPM:
             return request
-        return msgspec.structs.replace(request, bpm=bpm, in_time=True)
+        metre = request.metre or told_metre(self.beats_per_bar)
+        return msgspec.structs.replace(request, bpm=bpm, metre=metre, in_time=True)
 
     def overhear(self, address: str, arguments: Sequence[Argument], sender: Peer) -> bool:
         """Take a message of a host's transport; True when it needs no answer.
@@ -272,6 +291,20 @@ class ClockDesk:
             self._take_source(source, request.bpm)
         self._adjust(msgspec.structs.replace(request, bpm=None) if joins else request)
         return self.state()
+
+    def _tick(self, tick: ClockTick, asker: Asker) -> TickTaken:
+        clock = self.clock
+        if not isinstance(clock, HostClock):
+            allowed = "host: ask for /bridge/clock source host, and ticks count"
+            raise RequestError(ErrorCode.NOT_ALLOWED, "source", clock.source, allowed)
+        off = clock.tick(
+            tick.beat,
+            bpm=tick.bpm,
+            beats_per_bar=tick.beats_per_bar,
+            playing=tick.playing,
+            at=self.moment_of(asker),
+        )
+        return TickTaken(off_ms=round(float(off) * 1000, 3))
 
     def _wanted_input(self, given: str | None) -> str:
         return given if given else self._midi_input if given == "" else self._input or self._midi_input

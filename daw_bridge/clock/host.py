@@ -1,7 +1,8 @@
-"""A host's transport as a clock: what Reaper's built-in control surface sends over OSC, without any script.
+"""A host's transport as a clock: ticks that a script or a patch sends, or Reaper's built-in control surface, without any script.
 
-Its pattern file ``Default.ReaperOSC`` sends ``/play``, ``/stop``, ``/pause`` (1 or 0), ``/tempo/raw`` (beats per minute), ``/time``
-(seconds of the project) and ``/beat/str`` (``bar.beat.hundredths``, counted from 1), some thirty times a second while it plays.
+That surface's pattern file ``Default.ReaperOSC`` sends ``/play``, ``/stop``, ``/pause`` (1 or 0), ``/tempo/raw`` (beats per
+minute), ``/time`` (seconds of the project) and ``/beat/str`` (``bar.beat.hundredths``, counted from 1), some thirty times a second
+while it plays.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
+from daw_bridge.clock.host_ticks import Tick, TickTempo, as_beats
 from daw_bridge.clock.timeline import Timeline
 from protocols.messages import FASTEST_BPM, SLOWEST_BPM
 from protocols.osc.codec import Argument
@@ -24,7 +26,7 @@ _WINDOW = 96  # packets that are averaged: about three seconds
 _JUMP_BEATS = Fraction(1, 2)
 _STRAY_S = 0.03
 _STRAYS = 3  # so many in a row are a jump after all
-_SILENCE_S = 3  # after which the host is taken for gone
+_SILENCE_S = 3  # after which a surface is taken for gone
 _HUNDREDTH = Fraction(1, 100)
 _ONE_PACKET_S = Fraction(5, 1000)
 _LARGEST = 1_000_000
@@ -38,6 +40,8 @@ class HostClock:
     the slope that the host names, so that the jitter of the network is not heard. A jump and a new tempo count at once.
     ``/time`` is exact and ``/beat/str`` coarse: the hundredths narrow down, packet by packet, at which beat the project's
     seconds began.
+
+    While `tick` is called, the control surface says the same again, and is not listened to.
 
     Args:
         now: seconds, never less than before.
@@ -59,6 +63,7 @@ class HostClock:
         self._high: Fraction | None = None
         self._strays = 0
         self._offsets: deque[float] = deque(maxlen=_WINDOW)
+        self._ticks: TickTempo | None = None
 
     def now(self) -> Fraction:
         return self._now()
@@ -66,11 +71,83 @@ class HostClock:
     def receive(self, address: str, arguments: Sequence[Argument]) -> None:
         """Take one message of the transport; what makes no sense is left out."""
         now, value = self._now(), arguments[0] if arguments else 1
-        self._heard_from = now
+        if self._ticks is not None and now - self._heard_from <= self._silence:
+            return
+        self._heard_from, self._ticks = now, None
         if address == "/beat/str" and isinstance(value, str):
             self._beat(value, now)
         elif isinstance(value, int | float) and abs(value) < _LARGEST:  # no NaN either
             self._number(address, as_fraction(float(value)), now)
+
+    def tick(
+        self,
+        beat: float,
+        *,
+        bpm: float | None = None,
+        beats_per_bar: int | None = None,
+        playing: bool = True,
+        at: Fraction | None = None,
+    ) -> Fraction:
+        """The host says where it is.
+
+        Args:
+            beat: beats since the start of bar 1.
+            bpm: its tempo; None leaves that to the ticks.
+            beats_per_bar: its metre; None for as it was.
+            playing: False while it stands there.
+            at: the moment that this is about, in seconds of the stage, which may lie ahead; None for now.
+
+        Returns:
+            How many seconds the host is ahead of where the clock was; 0 where the clock stood.
+        """
+        now = self._now()
+        moment = now if at is None else at
+        self._heard_from = max(now, moment)
+        ticks = self._ticks = self._ticks or TickTempo(float(self._bpm))
+        if beats_per_bar is not None and beats_per_bar != self.timeline.beats_per_bar:
+            self.timeline.beats_per_bar = beats_per_bar
+            self.timeline.changes += 1
+        if bpm is not None:
+            ticks.tempo(bpm)
+        if not playing:
+            self._take_tempo(ticks, now)
+            self._stand(as_beats(beat), max(now, moment))
+            return Fraction(0)
+        from_here = max(now, self.timeline.latest.seconds)
+        was = self.timeline.beat_at(from_here) if self._playing else None
+        if not self._playing:
+            ticks.forget()
+        ticks.add(Tick(beat, float(moment), at is not None))
+        self._take_tempo(ticks, from_here)
+        if was is None:
+            self._playing = True
+            start = max(now, moment)
+            self.timeline.locate(as_beats(ticks.beat_at(float(start))), start)
+            self.timeline.start(start)
+            return Fraction(0)
+        heard = as_beats(beat + float(from_here - moment) * ticks.bpm / 60)
+        self.timeline.locate(as_beats(ticks.beat_at(float(from_here))), from_here)
+        return (heard - was) * 60 / self._bpm
+
+    def _take_tempo(self, ticks: TickTempo, moment: Fraction) -> None:
+        if (tempo := as_fraction(round(ticks.bpm, 6))) != self._bpm:
+            self._bpm = tempo
+            self.timeline.set_tempo(tempo, moment)
+
+    def _stand(self, beat: Fraction, moment: Fraction) -> None:
+        """The host stands, or will from a moment on."""
+        if self._playing:
+            self._playing = False
+            self.timeline.stop(max(moment, self.timeline.latest.seconds))
+        if self.timeline.latest.beat != beat:
+            self.timeline.locate(beat, moment)
+
+    @property
+    def _silence(self) -> Fraction:
+        """After which the host is taken for gone."""
+        if self._ticks is None:
+            return Fraction(_SILENCE_S)
+        return as_fraction(round(self._ticks.silence(self.timeline.beats_per_bar), 3))
 
     def _number(self, address: str, value: Fraction, now: Fraction) -> None:
         if address == "/play":
@@ -89,7 +166,7 @@ class HostClock:
 
     def pump(self) -> None:
         """A host that has gone silent while it played is taken for stopped."""
-        if self._playing and self._now() - self._heard_from > _SILENCE_S:
+        if self._playing and self._now() - self._heard_from > self._silence:
             self._play(False, self._now())
 
     def close(self) -> None:

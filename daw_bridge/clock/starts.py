@@ -66,6 +66,7 @@ class _Waiting:
     told: Fraction | None = None
     ready: bool = False
     settled: int | None = None  # the frame, once it changes no more
+    moment: Fraction | None = None  # that it was given, in place of a beat
 
 
 class Starts:
@@ -92,6 +93,11 @@ class Starts:
         self._waiting.append(_Waiting(stream, unit, now, leads))
         self.pump()
 
+    def add_at(self, stream: Starting, moment: Fraction) -> None:
+        """Let a stream begin at a moment, in seconds of the stage, or as soon as it can where that is sooner than it is ready."""
+        self._waiting.append(_Waiting(stream, "beat", self._clock().now(), False, moment=moment))
+        self.pump()
+
     def pump(self) -> None:
         """To be called every few milliseconds."""
         now = self._clock().now()
@@ -108,12 +114,16 @@ class Starts:
         if output is not waiting.output:
             waiting.output, waiting.told, waiting.settled = output, None, None
         if output is None:
-            return True
+            return waiting.moment is None or waiting.moment > now or self._give_up(waiting, voice)
         if waiting.settled is not None:
             if self._stage.rendered <= self._stage.seconds_at(waiting.settled):
                 return True
             waiting.settled = None
-        moment = self._moment(waiting, now)
+        if waiting.moment is not None:
+            if waiting.moment < (self._stage.rendered if waiting.ready else self._earliest(now)):
+                return self._give_up(waiting, voice)
+            waiting.beat = self._clock().timeline.beat_at(waiting.moment)
+        moment = waiting.moment if waiting.moment is not None else self._moment(waiting, now)
         if moment is None or waiting.beat is None:
             voice.postpone()
             waiting.stream.begins(output, 0)
@@ -128,6 +138,14 @@ class Starts:
             position = self._clock().timeline.position(waiting.beat)
             waiting.stream.scheduled(Start(position, frame, float(moment - now)))
         return True
+
+    def _give_up(self, waiting: _Waiting, voice: Feeder) -> bool:
+        """The moment that it was given has come too soon: it begins as soon as it can."""
+        assert waiting.moment is not None
+        timeline = self._clock().timeline
+        waiting.stream.late(timeline.position(timeline.beat_at(waiting.moment)))
+        voice.release()
+        return False
 
     def _moment(self, waiting: _Waiting, now: Fraction) -> Fraction | None:
         """When a stream is to begin: as it was, or anew where that cannot be; None while the clock stands."""

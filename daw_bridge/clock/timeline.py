@@ -67,6 +67,11 @@ class Timeline:
         self.changes = 0
         self._pieces = [Piece(Fraction(0), Fraction(0), as_fraction(bpm), False)]
 
+    @property
+    def latest(self) -> Piece:
+        """The piece that nothing follows yet; it may lie ahead."""
+        return self._pieces[-1]
+
     def at(self, seconds: Fraction) -> Piece:
         """The piece in which a moment lies."""
         return next((piece for piece in reversed(self._pieces) if piece.seconds <= seconds), self._pieces[0])

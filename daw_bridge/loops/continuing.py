@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from daw_bridge.background import Background
+from daw_bridge.clock.clocks import told_metre
 from daw_bridge.loops.grid import NOWHERE, Grid, Place
 from daw_bridge.loops.layer import Layer
 from daw_bridge.loops.making import Making, MakingHost
@@ -201,6 +202,7 @@ class Continuing:
             asker=asker,
             made=made,
             failed=failed,
+            metre=told_metre(grid.beats_per_bar),
         )
         making.pump()
         return making

@@ -53,6 +53,7 @@ class Making:
         asker: the client that it is for.
         made: hears of each, with its index.
         failed: hears of what will not come.
+        metre: the clock's, where the request names none.
 
     Raises:
         RequestError: OUT_OF_RANGE for a tempo that no model knows.
@@ -72,6 +73,7 @@ class Making:
         asker: Asker,
         made: Callable[[int, Take], None],
         failed: Callable[[RequestError], None],
+        metre: str = "",
     ) -> None:
         if not SLOWEST_BPM <= bpm <= FASTEST_BPM:
             raise RequestError(ErrorCode.OUT_OF_RANGE, "bpm", float(bpm), f"a clock of {SLOWEST_BPM} to {FASTEST_BPM}")
@@ -83,6 +85,7 @@ class Making:
         self._background = background
         self._beats = beats
         self._bpm = bpm
+        self._metre = request.metre or metre
         self._rate = rate
         self._names = names
         self._asker = asker
@@ -125,6 +128,7 @@ class Making:
             **{
                 **sampling,
                 "bpm": float(self._bpm),
+                "metre": self._metre,
                 "seed": seed if seed < 0 else (seed + index) % _SEEDS,
                 "path": str(file.path),
                 "start": file.start,

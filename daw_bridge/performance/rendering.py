@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from audio_files.publishing import move_whole, write_whole
 from audio_files.sidecars import read_sidecar
 from audio_files.takes import slug
 from daw_bridge.asking import Prepared
@@ -208,7 +208,7 @@ def _write(score: Score, made: list[Made], folder: Path) -> Rendered:
         **{name: getattr(rendered, name) for name in ("stems", "made", "compared", "equal", "seconds")},
         "streams": [_about(one) for one in made],
     }
-    (folder / _ABOUT).write_bytes(msgspec.json.format(msgspec.json.encode(about), indent=2) + b"\n")
+    write_whole(folder / _ABOUT, msgspec.json.format(msgspec.json.encode(about), indent=2) + b"\n")
     return rendered
 
 
@@ -228,8 +228,8 @@ def _about(one: Made) -> dict[str, Any]:
 def _move(path: Path, folder: Path, name: str) -> Path:
     """Put a take and its sidecar into the folder."""
     moved = folder / f"{name}{path.suffix}"
-    shutil.move(path.with_suffix(".json"), moved.with_suffix(".json"))
-    shutil.move(path, moved)
+    move_whole(path.with_suffix(".json"), moved.with_suffix(".json"))
+    move_whole(path, moved)
     return moved
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from audio_files.publishing import create_temporary, folder_error, publish
 from daw_bridge.audio.feeder import Feeder
 from daw_bridge.audio.mixer import GLIDE_SECONDS
 from daw_bridge.audio.output import OfflineOutput
@@ -129,8 +130,36 @@ def heard(stem: Stem, rate: int) -> Iterator[Samples]:
     feeder.detach()
 
 
+class _WavFile:
+    """A WAV file of 24 bits under a temporary name, until it is whole.
+
+    Raises:
+        RequestError: about the folder; so does `finish`, also where the name is taken.
+    """
+
+    def __init__(self, path: Path, rate: int, channels: int) -> None:
+        self._path = path
+        self._part = create_temporary(path.parent)
+        self._file = soundfile.SoundFile(self._part, "w", rate, channels, "PCM_24", format="WAV")
+
+    def write(self, block: Samples) -> None:
+        self._file.write(block)
+
+    def finish(self) -> None:
+        self._file.close()
+        try:
+            publish(self._part, self._path)
+        except OSError as error:
+            raise folder_error(error, self._path.parent) from error
+
+    def drop(self) -> None:
+        """Throw it away, unless it is finished."""
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+
 class StemFile:
-    """A stem on its way to disk, silent until it begins.
+    """A stem on its way to disk, silent until it begins. It appears under its name when it is whole.
 
     Args:
         path: the WAV file, 24 bits.
@@ -145,7 +174,7 @@ class StemFile:
         self._rest: Samples = np.zeros((0, self.channels), np.float32)
         self._path = path
         self._rate = rate
-        self._file: soundfile.SoundFile | None = None
+        self._file: _WavFile | None = None
         self.over = False
 
     def next(self, frames: int) -> Samples | None:
@@ -153,7 +182,7 @@ class StemFile:
         if self.over:
             return None
         if self._file is None:
-            self._file = soundfile.SoundFile(self._path, "x", self._rate, self.channels, "PCM_24")
+            self._file = _WavFile(self._path, self._rate, self.channels)
         out: Samples = np.zeros((frames, self.channels), np.float32)
         at = 0
         while at < frames:
@@ -169,13 +198,13 @@ class StemFile:
             at += count
         self._file.write(out[:at])
         if self.over:
-            self.close()
+            self._file.finish()
         return out[:at]
 
     def close(self) -> None:
-        """Leave the file as it is."""
+        """Throw the file away, unless it is whole."""
         if self._file is not None:
-            self._file.close()
+            self._file.drop()
 
     def _sound(self, stems: Sequence[Stem], rate: int, zero: int) -> Iterator[Samples]:
         at = zero
@@ -218,7 +247,8 @@ def write_mix(
     gain = earlier[-1] if earlier else 1.0
     ramp = GainRamp(gain, round(rate * GLIDE_SECONDS), _WINDOW)
     at, length = zero, 0
-    with soundfile.SoundFile(path, "x", rate, channels, "PCM_24") as file:
+    file = _WavFile(path, rate, channels)
+    try:
         while not all(stem.over for stem in stems):
             mix: Samples = np.zeros((_WINDOW, channels), np.float32)
             frames = done = 0
@@ -236,6 +266,9 @@ def write_mix(
             file.write(np.clip(mix[:frames], -1.0, 1.0))
             at += frames
             length += frames
+        file.finish()
+    finally:
+        file.drop()
     return length
 
 

@@ -94,6 +94,7 @@ class KeptNotes(msgspec.Struct, frozen=True, kw_only=True):
     key_hint: str = ""
     words: str = ""
     description: str = ""
+    metre: str = ""
     clip: KeptClip | None = None
 
     @classmethod
@@ -108,6 +109,7 @@ class KeptNotes(msgspec.Struct, frozen=True, kw_only=True):
             key_hint=clip.key_hint,
             words=clip.words,
             description=clip.description,
+            metre=clip.metre,
             clip=KeptClip.of(clip.clip) if clip.clip is not None else None,
         )
 
@@ -126,6 +128,7 @@ class KeptNotes(msgspec.Struct, frozen=True, kw_only=True):
                 key_hint=self.key_hint,
                 words=self.words,
                 description=self.description,
+                metre=self.metre,
                 clip=self.clip.clip() if self.clip is not None else None,
             )
         except (RequestError, ValueError, ArithmeticError, LookupError) as error:

@@ -15,7 +15,7 @@ from protocols.fields import build, fields_of
 from protocols.scene_messages import SCENE_NOTES
 
 MAX_SCENE_BYTES = 2**20
-_WORDS = ("prompt", "template", "style", "bpm", "key")
+_WORDS = ("prompt", "template", "style", "bpm", "key", "metre")
 _GIVEN = (*_WORDS, "weights", "blend", "temperature", "top_k", "top_p", "guidance", "morph", "level")
 
 
@@ -29,6 +29,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     style: str | None = None
     bpm: float | None = None
     key: str | None = None
+    metre: str | None = None
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
@@ -55,6 +56,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
             style=facts.style,
             bpm=facts.bpm,
             key=facts.key,
+            metre=facts.metre,
             level=level_db,
             notes=KeptNotes.of(name.removeprefix(SCENE_NOTES) or "notes", clip) if clip is not None else KeptNotes(),
             **({"template": ""} | asked),

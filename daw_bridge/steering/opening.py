@@ -14,6 +14,7 @@ from daw_bridge.steering.steered import Steering, loudness_of, names_file
 from protocols.bridge_messages import PlayOpen
 from protocols.errors import ErrorCode, RequestError
 from protocols.messages import Welcome
+from protocols.metre import read_metre
 from protocols.settings import FileSettings
 
 _LEAST_LUFS, _MOST_LUFS = -60.0, -6.0
@@ -35,12 +36,13 @@ def steering_of(request: PlayOpen, bpm: float, welcome: Welcome, files: FileSett
     setting = replace(FROM_THE_START, on=False)
     if request.govern:
         setting = setting_of(request.reference, 0.0, 0.0, welcome, files)
+    beats = float(read_metre(request.metre).beats_per_bar) if request.metre.strip() else _BEATS_PER_BAR
     return Steering(
         setting,
         lock=request.lock and request.sound and request.at != "now",
         sampling=Sampling(request.temperature, request.top_k, request.guidance),
         seed=max(0, request.seed),
-        bar_seconds=_BEATS_PER_BAR * 60 / bpm if bpm else BAR_SECONDS,
+        bar_seconds=beats * 60 / bpm if bpm else BAR_SECONDS,
     )
 
 

@@ -9,6 +9,7 @@ add nothing: without a score such a model is a plain MusicGen.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -47,13 +48,13 @@ class BeatGrid:
 
     Attributes:
         bpm: beats per minute, exactly.
-        beats_per_bar: how many beats make a bar.
+        beats_per_bar: how many beats make a bar; the last one may be cut short, as in 7/8.
         division: parts that a beat falls into: 2, or 3 in compound metres, whose beat is the dotted note.
         origin: the beat, counted from a bar line, at which frame 0 begins.
     """
 
     bpm: Fraction
-    beats_per_bar: int = 4
+    beats_per_bar: int | Fraction = 4
     division: int = 2
     origin: Fraction = Fraction(0)
 
@@ -66,7 +67,9 @@ class BeatGrid:
         beats = -self.beat_at(frame, frame_rate) % self.beats_per_bar
         return frame + beats * 60 / self.bpm * frame_rate
 
-    def continued(self, frame: int, frame_rate: Fraction, bpm: Fraction, beats_per_bar: int, division: int) -> BeatGrid:
+    def continued(
+        self, frame: int, frame_rate: Fraction, bpm: Fraction, beats_per_bar: int | Fraction, division: int
+    ) -> BeatGrid:
         """The grid of another tempo or metre that goes on from this frame, in the middle of a beat wherever this one is."""
         beat = self.beat_at(frame, frame_rate) % self.beats_per_bar
         origin = beat - Fraction(frame) / frame_rate * bpm / 60
@@ -195,17 +198,19 @@ def _grid_rows(grid: BeatGrid, frame_rate: Fraction, frame: int, count: int) -> 
     step = grid.bpm / 60 / frame_rate
     # Whole multiples of one unit that every subdivision is a multiple of: exact at any distance from the beginning.
     unit = first.denominator * step.denominator * 12
-    at = (int(first * unit) % (unit * grid.beats_per_bar)) + np.arange(count, dtype=np.int64) * int(step * unit)
-    width = int(step * unit)
+    bar, width = int(unit * grid.beats_per_bar), int(step * unit)
+    line = int(first * unit) % bar + np.arange(count, dtype=np.int64) * width
+    at = line % bar
     phase = (at % unit) / unit
     parts: list[NDArray[np.float64]] = [np.ones(count)]
     for cycles in _CYCLES:
         parts += [np.cos(2 * np.pi * cycles * phase), np.sin(2 * np.pi * cycles * phase)]
     # A moment belongs to the frame whose middle is within half a frame of it: that is where its sound is heard first.
-    for length in (unit * grid.beats_per_bar, unit, unit // 2, unit // 3, unit // 4):
-        parts.append(((at + width // 2) % length < width).astype(np.float64))
-    beat = at // unit % grid.beats_per_bar
+    middle = (line + width // 2) % bar
+    for length in (bar, unit, unit // 2, unit // 3, unit // 4):
+        parts.append((middle % length < width).astype(np.float64))
+    beat, beats = at // unit, math.ceil(grid.beats_per_bar)
     parts += [(beat == index).astype(np.float64) for index in range(_LONGEST_BAR)]
-    parts += [np.full(count, float(grid.beats_per_bar == index + 1)) for index in range(_LONGEST_BAR)]
+    parts += [np.full(count, float(beats == index + 1)) for index in range(_LONGEST_BAR)]
     parts += [np.full(count, float(grid.division == 3)), np.full(count, float(np.log2(float(grid.bpm) / 120)))]
     return np.stack(parts, axis=1).astype(np.float32)

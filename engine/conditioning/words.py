@@ -15,6 +15,7 @@ from typing import Generic, NamedTuple, TypeVar
 from engine.conditioning.score import PITCH_CLASSES, BeatGrid, Score
 from protocols.errors import ErrorCode, RequestError
 from protocols.messages import FASTEST_BPM, PROMPT_SEPARATOR, SLOWEST_BPM, BlendName
+from protocols.metre import Metre, read_metre
 
 _NUMBER = r"\d{2,3}(?:\.\d+)?(?!\.?\d)"
 _TEMPO = re.compile(
@@ -24,17 +25,9 @@ _TEMPO = re.compile(
 )
 
 
-class Metre(NamedTuple):
-    """How beats make bars; the beat is what the tempo counts, a dotted quarter in 6/8 and 12/8."""
-
-    beats_per_bar: int
-    division: int
-
-
 FOUR_FOUR = Metre(4, 2)
-_METRES = {"4/4": FOUR_FOUR, "3/4": Metre(3, 2), "6/8": Metre(2, 3), "12/8": Metre(4, 3)}
-_DANCES = {"waltz": _METRES["3/4"], "jig": _METRES["6/8"]}
-_METRE = re.compile(r"(?<![\d/.])(3/4|4/4|6/8|12/8)(?![\d/])")
+_DANCES = {"waltz": read_metre("3/4"), "jig": read_metre("6/8")}
+_METRE = re.compile(r"(?<![\d/.])((?:[2-9]|1[0-5])/[48]|[23]/2)(?![\d/])")
 _DANCE = re.compile(r"\b(waltz|jig)(?:e?s)?\b", re.IGNORECASE)
 
 _STEPS = {
@@ -122,10 +115,11 @@ class Directions:
         key_hint: what the key seems to be; it counts where nothing else tells it, now or earlier.
         weights: of the prompts, in order, such as "0.7 0.3"; empty makes them equal.
         blend: how several prompts are joined.
+        metre: such as "3/4"; empty leaves it to the words.
 
     Raises:
-        RequestError: ``bpm`` outside its range, a ``key`` that is none, too many prompts, ``weights`` that are not one number from
-            0 to 1000 for each of them, or all 0.
+        RequestError: ``bpm`` outside its range, a ``key`` or a ``metre`` that is none, too many prompts, ``weights`` that are not
+            one number from 0 to 1000 for each of them, or all 0.
     """
 
     prompt: str = ""
@@ -134,6 +128,7 @@ class Directions:
     key_hint: str = ""
     weights: str = ""
     blend: BlendName = "embedding"
+    metre: str = ""
 
     def __post_init__(self) -> None:
         if self.bpm and not SLOWEST_BPM <= self.bpm <= FASTEST_BPM:
@@ -142,6 +137,8 @@ class Directions:
             if key.strip() and _given_key(key) is None:
                 allowed = "a key such as A minor, Bb major, F# dorian or Em; empty for none"
                 raise RequestError(ErrorCode.OUT_OF_RANGE, field_name, key, allowed)
+        if self.metre.strip():
+            read_metre(self.metre)
         count = len(self._prompts)
         if count > MAX_PROMPTS:
             raise RequestError(ErrorCode.TOO_LONG, "prompt", f"{count} prompts", f"at most {MAX_PROMPTS} prompts")
@@ -154,6 +151,7 @@ class Directions:
         key: str | None = None,
         weights: str | None = None,
         blend: BlendName | None = None,
+        metre: str | None = None,
     ) -> Directions:
         """With what is given; None stays as it is, but other prompts have equal weights where none are given.
 
@@ -168,6 +166,7 @@ class Directions:
             self.key_hint,
             kept if weights is None else weights,
             self.blend if blend is None else blend,
+            self.metre if metre is None else metre,
         )
 
     def same_prompts(self, other: Directions) -> bool:
@@ -185,13 +184,18 @@ class Directions:
         given = _given_key(self.key)
         return given.scale if given is not None else key_in(self.prompt)
 
+    @property
+    def bars(self) -> Metre | None:
+        """The metre, as given or as the words say."""
+        return read_metre(self.metre) if self.metre.strip() else metre_in(self.prompt)
+
     def prompts(self, *, scored: bool) -> tuple[tuple[str, float], ...]:
         """Each prompt as the model hears it, with its share of all; those of weight 0 are left out.
 
-        A prompt that names another tempo or key than those that are given is corrected.
+        A prompt that names another tempo, key or metre than those that are given is corrected.
 
         Args:
-            scored: whether the model is told tempo and key frame by frame; else they are put into the words.
+            scored: whether the model is told tempo, key and metre frame by frame; else they are put into the words.
         """
         shares: dict[str, float] = {}
         for prompt, share in zip(self._prompts, _shares(self.weights, len(self._prompts)), strict=True):
@@ -215,6 +219,9 @@ class Directions:
             text = _say(text, found, key, key.name, f"in {key.name}" if add else "")
         elif add and found is None and (hint := _given_key(self.key_hint)) is not None:
             text = _say(text, None, hint, hint.name, f"in {hint.name}")
+        if self.metre.strip():
+            metre, words = read_metre(self.metre), "".join(self.metre.split())
+            text = _say(text, _find_metre(text), metre, words, f"in {words} time" if add else "")
         return text
 
     def score(self, frame_rate: Fraction, *, first: int = 0) -> Score:
@@ -231,7 +238,7 @@ class Directions:
 
         The beat goes on where it is, at the new tempo; where there was none, a bar begins.
         """
-        tempo, metre, scale = self.tempo, metre_in(self.prompt), self.scale
+        tempo, metre, scale = self.tempo, self.bars, self.scale
         grid, rate = before.grid, before.frame_rate
         if grid is None and tempo is not None:
             beats, division = metre or FOUR_FOUR
@@ -277,11 +284,16 @@ def key_in(prompt: str) -> frozenset[int] | None:
 
 
 def metre_in(prompt: str) -> Metre | None:
-    """The metre that words name: 3/4, 4/4, 6/8 or 12/8, or the dance that is in it."""
-    if (written := _METRE.search(prompt)) is not None:
-        return _METRES[written[1]]
+    """The metre that words name, such as 3/4, 6/8 or 7/8, or the dance that is in it."""
+    if (written := _find_metre(prompt)) is not None:
+        return written.value
     dance = _DANCE.search(prompt)
     return None if dance is None else _DANCES[dance[1].lower()]
+
+
+def _find_metre(text: str) -> Found[Metre] | None:
+    match = _METRE.search(text)
+    return None if match is None else Found(match.start(), match.end(), read_metre(match[1]))
 
 
 def _find_tempo(text: str) -> Found[Fraction] | None:

@@ -22,14 +22,15 @@ from protocols.release import VERSION
 from protocols.units import seconds_to_frames
 
 _KINDS = {tag_of(kind): kind for kind in ENGINE_REQUESTS if issubclass(kind, StreamRequest)}
-_NEVER = ("script", "seam_record", "fingerprint", "from_frame", "seed", "type")
+_NEVER = ("script", "sections", "seam_record", "fingerprint", "from_frame", "seed", "type")
 
 
 def resumed_plan(journal: Journal, request: Resume, admission: Admission) -> StreamPlan:
     """What a stream that goes on from a journal is to make (any thread).
 
-    Its changes are those that had taken effect before that moment, and, where it goes on at the end or is asked to, those that came
-    or were to come later. Another seed is a change like others. So its own recipe makes it again without the journal.
+    Its changes are those that had taken effect before that moment, its sections that begin later, and, where it goes on at the end
+    or is asked to, the changes that came or were to come later. Another seed is a change like others. So its own recipe makes it
+    again without the journal.
 
     Raises:
         RequestError: ``out_of_range`` for a moment that the journal does not have, or where nothing follows; as `Admission.plan`.
@@ -42,6 +43,9 @@ def resumed_plan(journal: Journal, request: Resume, admission: Admission) -> Str
         taken = [change for change in changes if change["frame"] >= journal.frames]
         coming = (change for change in json.loads(header.script) if change["frame"] >= journal.frames)
         changes += [change for change in coming if change not in taken]
+    elif header.script:  # what is planned from the beginning is no change of mind
+        planned = (change for change in json.loads(header.script) if change.get("section"))
+        changes += [change for change in planned if change["frame"] >= frame]
     if request.seed is not None:
         seed = request.seed if request.seed >= 0 else secrets.randbelow(INT32_MAX)
         changes.append({"frame": frame, "seed": seed})

@@ -18,6 +18,7 @@ from protocols.messages import (
     AudioHeader,
     Continue,
     Ended,
+    EngineStatus,
     Event,
     Finished,
     Generate,
@@ -33,8 +34,11 @@ from protocols.messages import (
     Updated,
     Version,
 )
-from protocols.osc.front import Asker, OscFront
+from protocols.osc.front import Asker, OscFront, Peer
+from protocols.osc.parameters import StatusParameters
 from protocols.osc.port import OscPort
+from protocols.oscquery.query import StatusSource, serve_query
+from protocols.oscquery.server import TRANSPORT as WEBSOCKET
 from protocols.settings import Settings
 from protocols.wire import sidecar_of
 
@@ -198,8 +202,11 @@ class EngineOsc:
         self._owners: dict[int, _TakeOwner] = {}
         self._port = OscPort(loop, settings.engine.host, settings.engine.osc_port)
         self.port = self._port.port
-        self.front = OscFront("engine", ENGINE_REQUESTS, self, self._port.send)
+        self.front = OscFront("engine", ENGINE_REQUESTS, self, self._send, later=loop.call_later)
+        status = StatusParameters("engine", EngineStatus, service.status)
+        self.front.parameters.append(status)
         self._port.serve(self.front)
+        self._query = serve_query(settings.engine, loop, self.front, self.port, (StatusSource(status),))
         service.heralds.append(self.front.publish)
         loop.call_every(_PUMP_S, self._pump)
 
@@ -239,7 +246,22 @@ class EngineOsc:
         """Close the sockets; takes that are not finished are dropped."""
         for owner in list(self._owners.values()):
             owner.abandon()
+        if self._query is not None:
+            self._query.close()
         self._port.close()
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The ports that are served."""
+        query = {"oscquery_port": self._query.port} if self._query is not None else {}
+        return {"osc_port": self.port, **query}
+
+    def _send(self, peer: Peer, packet: bytes) -> None:
+        """Put a packet on its way to whoever it is for. Never blocks, never raises."""
+        if peer.transport != WEBSOCKET:
+            self._port.send(peer, packet)
+        elif self._query is not None:
+            self._query.send(peer, packet)
 
     def _answer(self, asker: Asker, reply: Reply | RequestError) -> None:
         if isinstance(reply, RequestError):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from protocols.errors import ErrorCode, RequestError, shorten
+from protocols.exchange_messages import TRANSFER_REQUESTS
 from protocols.fields import INT32_MAX, FieldSpec, build, fields_of, shortened
 from protocols.messages import (
     Acknowledge,
@@ -28,8 +29,10 @@ from protocols.messages import (
 )
 from protocols.osc.codec import Argument, OscMessage
 
-WITHOUT_OSC: frozenset[type[Message]] = frozenset({Hello, Acknowledge, Listen, Unlisten, Open, Missed, Recipe})
-"""Requests and events that need ZeroMQ: they are about the flow of audio blocks, or too large for OSC."""
+WITHOUT_OSC: frozenset[type[Message]] = frozenset(
+    {Hello, Acknowledge, Listen, Unlisten, Open, Missed, Recipe, *TRANSFER_REQUESTS}
+)
+"""Requests and events that need ZeroMQ: they are about the flow of audio blocks or files, or too large for OSC."""
 REPLY_PORT = "reply_port"
 """A parameter of every request over OSC: the port on the sender's machine that wants the answer."""
 
@@ -138,14 +141,19 @@ def fail(address: str, request_id: int, error: RequestError) -> OscMessage:
     return OscMessage("/fail", (shorten(address), request_id, str(error.code), error.text))
 
 
-def event(root: str, message: Event) -> OscMessage:
-    """An event as ``/<root>/<event> value…``, its fields in the order they are declared."""
+def event(root: str, message: Event, *, anonymous: bool = False) -> OscMessage:
+    """An event as ``/<root>/<event> value…``, its fields in the order they are declared.
+
+    ``anonymous`` is for those who did not ask: the id of whoever did would be taken for one of their own.
+    """
+    if anonymous and isinstance(getattr(message, "request", None), int):
+        message = msgspec.structs.replace(message, request=0)
     return OscMessage(f"/{root}/{tag_of(type(message))}", values_of(message))
 
 
 def values_of(message: msgspec.Struct) -> tuple[Argument, ...]:
     """A message's values in order, those that OSC can carry."""
-    return tuple(_sendable(getattr(message, spec.name)) for spec in fields_of(type(message)).values() if spec.osc)
+    return tuple(sendable(getattr(message, spec.name)) for spec in fields_of(type(message)).values() if spec.osc)
 
 
 def pairs_of(message: msgspec.Struct) -> tuple[Argument, ...]:
@@ -153,11 +161,12 @@ def pairs_of(message: msgspec.Struct) -> tuple[Argument, ...]:
     pairs: list[Argument] = []
     for name, spec in fields_of(type(message)).items():
         if spec.osc:
-            pairs += [name, _sendable(getattr(message, name))]
+            pairs += [name, sendable(getattr(message, name))]
     return tuple(pairs)
 
 
-def _sendable(value: int | float | str | bool) -> Argument:
+def sendable(value: int | float | str | bool) -> Argument:
+    """A value as OSC can carry it: whole numbers are cut to 32 bits."""
     return min(value, INT32_MAX) if isinstance(value, int) and not isinstance(value, bool) else value
 
 

@@ -13,6 +13,35 @@ from protocols.osc.codec import MAX_PACKET
 _END = slip.END
 
 
+def framed(packet: bytes) -> bytes:
+    """A packet with its length before it, as it stands in a stream or a file (OSC 1.0)."""
+    return len(packet).to_bytes(4, "big") + packet
+
+
+def packets_of(content: bytes) -> list[bytes]:
+    """The packets of a file that holds nothing but whole ones, each with its length before it.
+
+    Raises:
+        RequestError: MALFORMED when the file ends within a packet, holds none, or one of no length; TOO_LARGE for a packet larger
+            than `codec.MAX_PACKET`.
+    """
+    packets = []
+    position = 0
+    while position < len(content):
+        size = int.from_bytes(content[position : position + 4], "big")
+        if MAX_PACKET < size <= len(content) - position - 4:
+            raise RequestError(ErrorCode.TOO_LARGE, "packet", f"{size} bytes", f"at most {MAX_PACKET} bytes")
+        packet = content[position + 4 : position + 4 + size]
+        if not size or len(packet) < size:
+            break
+        packets.append(packet)
+        position += 4 + size
+    if position < len(content) or not packets:
+        allowed = "whole OSC packets, each after its length as a big-endian int32"
+        raise RequestError(ErrorCode.MALFORMED, "file", f"{len(content)} bytes, readable to {position}", allowed)
+    return packets
+
+
 class Deframer:
     """Cuts one connection's bytes into packets and frames the answers in the client's own way. Bounded in memory."""
 
@@ -36,7 +65,7 @@ class Deframer:
 
     def frame(self, packet: bytes) -> bytes:
         """Frame an answer as the client frames its packets (by length before it has sent any)."""
-        return bytes(slip.encode(packet)) if self._slip else len(packet).to_bytes(4, "big") + packet
+        return bytes(slip.encode(packet)) if self._slip else framed(packet)
 
     def _cut_lengths(self) -> list[bytes]:
         packets = []

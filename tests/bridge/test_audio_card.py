@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ import pytest
 from numpy.typing import NDArray
 
 from daw_bridge.audio.card import CardOutput
-from daw_bridge.audio.devices import child_environment, scan_devices
+from daw_bridge.audio.card_process import DeviceOutput
+from daw_bridge.audio.devices import Device, child_environment, scan_devices
 from daw_bridge.audio.feeder import Feeder
 from daw_bridge.audio.player import Player, PlayerSettings
 from daw_bridge.audio.recovery import RecoveryPolicy
@@ -223,3 +225,29 @@ def test_the_callback_does_not_wait_for_this_process(server: JackServer) -> None
         sum(range(20_000_000))  # one call into C that never gives the interpreter lock away
         assert player.status().callbacks - before >= 4
         assert voice.status().underruns == 0
+
+
+@pytest.mark.parametrize(
+    ("told", "believed"), [(0.012, 0.012), (0.0, 0.0), (89_478.464, 2 * 1024 / 48_000), (-1.0, 2 * 1024 / 48_000)]
+)
+def test_a_latency_that_is_none_is_not_believed(told: float, believed: float) -> None:
+    """PipeWire's JACK told a day, and clocks would have been a day late."""
+
+    class Stream:
+        latency = told
+        active = True
+
+        def __init__(self, callback: Any, **settings: Any) -> None:
+            self._callback = callback
+
+        def start(self) -> None:
+            times = SimpleNamespace(outputBufferDacTime=told, currentTime=0.0)
+            self._callback(np.zeros((1024, 2), np.float32), 1024, times, None)
+
+        def close(self, ignore_errors: bool) -> None: ...
+
+    module = SimpleNamespace(OutputStream=Stream, PortAudioError=OSError, check_output_settings=lambda *a, **k: None)
+    output = DeviceOutput(module, Device(0, "null", "JACK", 2, 48_000, True, True))  # type: ignore[arg-type]
+    output.open()
+    assert output.latency == pytest.approx(believed)
+    output.close()

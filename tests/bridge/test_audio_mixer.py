@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from daw_bridge.audio.mixer import Meters
 from daw_bridge.audio.output import OfflineOutput
 from daw_bridge.audio.ramp import GainRamp, fade_curve
 from daw_bridge.audio.voice import VoiceLayout, VoiceMemory, VoiceState
@@ -330,3 +331,17 @@ def test_an_exception_costs_a_block_and_not_the_callback() -> None:
 def test_a_layout_that_could_never_play_is_refused(bad: tuple[int, int, int, int]) -> None:
     with pytest.raises(ValueError, match="never start"):
         VoiceMemory(VoiceLayout(*bad))
+
+
+def test_a_callback_that_is_held_up_while_it_tells_its_time_leaves_the_last_account() -> None:
+    """Else whoever looks at that moment takes the card for lost, and counts from another frame when it is back."""
+    meters = Meters()
+    assert meters.heard is None
+    meters.note_heard(5.0)
+    meters.note_block(256, 0.0)
+    assert meters.heard == (0, 5.0)
+    meters._turn[0] += 1  # as in the middle of the next account
+    assert meters.heard == (0, 5.0)
+    meters._turn[0] -= 1
+    meters.note_heard(6.0)
+    assert meters.heard == (256, 6.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -285,7 +285,7 @@ class Stream:
 
     def __post_init__(self) -> None:
         self.asker = Asker(PEER, "/bridge/play", 5)
-        self.wording = Wording(facts=Facts(bpm=self.request.bpm))
+        self.wording = Wording(facts=Facts(bpm=self.request.bpm, metre=self.request.metre))
 
 
 class Players:
@@ -297,13 +297,19 @@ class Players:
         self.hand.timeline.start(Fraction(0))
         self.streams = [Stream(number, desk.in_time(request)) for number, request in enumerate(requests, 1)]
         self.updates: list[tuple[int, float | None]] = []
+        self.metres: list[tuple[int, str]] = []
         self.tempos = TempoDesk(lambda: self.hand, lambda: self.streams, self.update)
 
     def update(self, request: BridgeUpdate, asker: Asker) -> None:
         assert asker == Asker(PEER, "/bridge/update", 0)
+        stream = self.streams[request.stream - 1]
+        if request.metre is not None:
+            self.metres.append((request.stream, request.metre))
+            stream.wording = Wording(facts=replace(stream.wording.facts, metre=request.metre))
+            return
         assert request.bpm is not None
         self.updates.append((request.stream, request.bpm))
-        self.streams[request.stream - 1].wording = Wording(facts=Facts(bpm=request.bpm))
+        stream.wording = Wording(facts=replace(stream.wording.facts, bpm=request.bpm))
 
     def set_tempo(self, bpm: float, seconds: float = 1.0) -> None:
         self.hand.timeline.set_tempo(bpm, self.hand.now())
@@ -338,3 +344,28 @@ def test_a_stream_that_is_taken_up_again_is_told_then(desk: ClockDesk) -> None:
     players.streams[0].engine_number = 7
     players.set_tempo(140)
     assert players.updates == [(1, 140)]
+
+
+@pytest.mark.parametrize(("beats", "metre"), [(3, "3/4"), (5, "5/4"), (7, "7/4"), (4, ""), (2, ""), (32, "")])
+def test_a_request_takes_the_clocks_metre_with_its_tempo(desk: ClockDesk, beats: int, metre: str) -> None:
+    desk.handle(SetClock(beats_per_bar=beats))
+    assert desk.in_time(Play(prompt="a")).metre == "", "the clock stands"
+    desk.handle(StartClock())
+    assert desk.in_time(Play(prompt="a")).metre == metre
+    assert desk.in_time(Play(prompt="a", metre="6/8")).metre == "6/8"
+    assert desk.in_time(Play(prompt="a", bpm=99.0)).metre == "", "a tempo of its own is a beat of its own"
+
+
+def test_streams_follow_the_metre_that_they_took(desk: ClockDesk) -> None:
+    players = Players(desk, Play(prompt="a"), Play(prompt="b", metre="6/8"), Play(prompt="c", bpm=100.0))
+    players.set_tempo(120)
+    players.hand.timeline.beats_per_bar = 5
+    players.set_tempo(120)
+    assert players.metres == [(1, "5/4")], "the others have a metre, or a tempo, of their own"
+    players.hand.timeline.beats_per_bar = 4
+    players.set_tempo(120)
+    assert players.metres == [(1, "5/4"), (1, "4/4")]
+    players.streams[0].wording = Wording(facts=replace(players.streams[0].wording.facts, metre="6/8"))
+    players.hand.timeline.beats_per_bar = 3
+    players.set_tempo(120)
+    assert len(players.metres) == 2, "somebody has set another metre since"

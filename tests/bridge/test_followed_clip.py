@@ -155,3 +155,15 @@ def test_an_update_brings_notes_to_the_beat_of_the_stream(tmp_path: Path) -> Non
     assert (both.bpm, seconds(both)) == (60.0, 8)
     assert update_of(BridgeUpdate(stream=3, notes=""), None, 120.0) == Update(stream=3, melody="")
     assert update_of(BridgeUpdate(stream=3, prompt="x"), None, 120.0) == Update(stream=3, prompt="x")
+
+
+@pytest.mark.parametrize(
+    ("sign", "metre"), [((5, 4), "5/4"), ((7, 8), "7/8"), ((6, 8), "6/8"), ((4, 4), ""), ((4, 1), "")]
+)
+def test_a_clips_metre_is_told_beside_its_tempo(tmp_path: Path, sign: tuple[int, int], metre: str) -> None:
+    clip = write(tmp_path, metre=sign)
+    assert asked(clip).metre == metre
+    assert asked(clip, metre="3/4").metre == "3/4"
+    followed = FollowedClip.of_clip(read_midi_clip(clip, allowed_folders=[tmp_path]))
+    assert update_of(BridgeUpdate(stream=1, notes="x"), followed, 0.0).metre == (metre or None)
+    assert update_of(BridgeUpdate(stream=1, notes="x"), followed, 92.0).metre is None

@@ -92,12 +92,12 @@ def test_notes_come_back_from_a_file_as_they_were(length: float) -> None:
 
 def test_a_scene_of_a_stream_is_what_was_asked_of_it_last() -> None:
     asked = Asked().after(PlayOpen(prompt="a || b", weights="1 0", temperature=0.9), riff())
-    wording = Wording(Template("warm {prompt}"), Facts(96.0, "A minor", "dark", "a || b"), asked)
+    wording = Wording(Template("warm {prompt}"), Facts(96.0, "A minor", "dark", "a || b", metre="5/4"), asked)
     change = BridgeUpdate(stream=1, weights="0.5 0.5", guidance=2.0, prompt="c || d", notes="")
     wording, _ = wording.after(change, Update(stream=1, prompt="c || d"), None, None)
     scene = Scene.of_stream(wording, -6.0)
     assert (scene.prompt, scene.weights, scene.guidance, scene.temperature) == ("c || d", "0.5 0.5", 2.0, 0.9)
-    assert (scene.bpm, scene.key, scene.style, scene.level) == (96.0, "A minor", "dark", -6.0)
+    assert (scene.bpm, scene.key, scene.metre, scene.style, scene.level) == (96.0, "A minor", "5/4", "dark", -6.0)
     assert scene.notes == KeptNotes(), "it follows none any more"
     assert refused(ErrorCode.MISSING, lambda: Scene.of_stream(Wording(), 0.0)).field == "prompt"
 

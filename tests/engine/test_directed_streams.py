@@ -151,7 +151,7 @@ def test_a_changed_stream_is_made_again_from_its_record(which: str, request: pyt
             directions = change.directions or directions
             stream.add_change(preparation.condition(change))
     assert [record["frame"] for record in records] == list(updates)
-    told = {"prompt": "sad piano", "bpm": 133.5, "key": "", "weights": "", "blend": "embedding"}
+    told = {"prompt": "sad piano", "bpm": 133.5, "key": "", "metre": "", "weights": "", "blend": "embedding"}
     assert records[1] == {"frame": 38, **told, "temperature": 0.9}
     assert records[3] == {"frame": 80, "guidance": 1.5}
     assert directions == Directions("sad piano", 61.0, "C")

@@ -229,3 +229,24 @@ def test_what_nobody_can_ask_for_any_more_is_forgotten() -> None:
         first = max(0, last - 19)
         assert heard(score, first, last + 1 - first) == [frame // 7 % 12 for frame in range(first, last + 1)]
     assert len(score.parts) == 4
+
+
+def test_a_bar_of_seven_eighths_begins_where_it_should() -> None:
+    grid = BeatGrid(Fraction(120), Fraction(7, 2))
+    for first in (0, 87, 10**7 * 875 // 10):
+        rows = rows_of(grid, first, 400)
+        lines = [
+            math.ceil(Fraction(175, 2) * bar - Fraction(1, 2)) for bar in range(first * 2 // 175, first * 2 // 175 + 7)
+        ]
+        expected = [line for line in lines if first <= line < first + 400]
+        assert begins(rows, BAR, first) == expected
+    rows = rows_of(grid, 0, 176)
+    assert begins(rows, BEAT) == [0, 25, 50, 75, 87, 112, 137, 162, 175], "the last beat is half as long"
+    assert rows[:88, WHICH_BEAT : WHICH_BEAT + 6].argmax(axis=1).tolist() == [index // 25 for index in range(88)]
+    assert grid.next_bar(1, RATE) == Fraction(175, 2)
+
+
+def test_a_bar_of_five_beats() -> None:
+    rows = rows_of(BeatGrid(Fraction(120), 5), 0, 250)
+    assert begins(rows, BAR) == [0, 125]
+    assert (rows[:, BAR_LENGTH + 4] == 1).all()

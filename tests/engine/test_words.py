@@ -156,10 +156,14 @@ def test_words_that_name_no_key(words: str) -> None:
         ("waltzing", None),
         ("16/8", None),
         ("3/4/5", None),
-        ("7/8", None),
+        ("7/8", (Fraction(7, 2), 2)),
+        ("5/4 jazz", (5, 2)),
+        ("9/8", (3, 3)),
+        ("1/16 hats", None),
+        ("24/7", None),
     ],
 )
-def test_a_metre_is_found(words: str, metre: tuple[int, int] | None) -> None:
+def test_a_metre_is_found(words: str, metre: tuple[int | Fraction, int] | None) -> None:
     assert metre_in(words) == metre
 
 
@@ -335,3 +339,26 @@ def test_wrong_weights_are_refused(prompt: str, weights: str, field: str, allowe
         Directions(prompt, weights=weights)
     assert refused.value.field == field
     assert allowed in refused.value.text
+
+
+def test_a_metre_is_told_to_a_model_that_hears_words_only() -> None:
+    assert in_words(Directions("a song", metre="5/4")) == "a song, in 5/4 time"
+    assert in_words(Directions("a song in 3/4", metre="5/4")) == "a song in 5/4"
+    assert in_words(Directions("a song in 3/4", metre="3/4")) == "a song in 3/4"
+    assert beside_a_score(Directions("a song", metre="5/4")) == "a song"
+    assert beside_a_score(Directions("a song in 3/4", metre="5/4")) == "a song in 5/4"
+
+
+def test_a_metre_that_is_given_counts_more_than_words() -> None:
+    grid = Directions("a waltz", 120.0, metre="7/8").score(Fraction(50)).grid
+    assert grid is not None
+    assert (grid.beats_per_bar, grid.division) == (Fraction(7, 2), 2)
+    waltz = Directions("a waltz", 120.0)
+    assert waltz.changed(metre="6/8").bars == (2, 3)
+    assert waltz.changed(metre="6/8").changed(metre="").bars == (3, 2)
+    later = waltz.changed(metre="6/8").score_after(waltz.score(Fraction(50)), 100).grid
+    assert later is not None
+    assert (later.beats_per_bar, later.division) == (2, 3)
+    with pytest.raises(RequestError) as caught:
+        Directions("a song", metre="4/5")
+    assert (caught.value.code, caught.value.field) == (ErrorCode.OUT_OF_RANGE, "metre")

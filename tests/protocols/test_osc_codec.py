@@ -205,6 +205,13 @@ def test_a_packet_is_bounded_in_size() -> None:
     assert refusal(bytes(MAX_PACKET + 4)).code is ErrorCode.TOO_LARGE
 
 
+@pytest.mark.parametrize("tag", [b"N", b"I"])
+def test_a_button_that_sends_nothing_sends_no_argument(tag: bytes) -> None:
+    assert decode(b"/bridge/stop\0\0\0\0," + tag + b"\0\0") == [OscMessage("/bridge/stop")]
+    assert refusal(b"/bridge/stop\0\0\0\0," + tag + tag + b"\0").code is ErrorCode.BAD_TYPE
+    assert_read_or_refused(b"/bridge/stop\0\0\0\0," + tag + b"\0\0\0\0\0\0")
+
+
 @settings(max_examples=500, deadline=None)
 @given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda rest: b"/a\0\0," + rest))
 def test_any_bytes_are_read_or_refused(packet: bytes) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from protocols.bridge_messages import BRIDGE_REQUESTS, BridgeReport, SetDefaults, Sounding, Stop
+from protocols.bridge_messages import BRIDGE_REQUESTS, BridgeReport, Queued, SetDefaults, Sounding, Stop
 from protocols.errors import ErrorCode, RequestError
 from protocols.fields import fields_of
 from protocols.messages import (
@@ -24,7 +25,7 @@ from protocols.messages import (
     Version,
     VersionInfo,
 )
-from protocols.osc.codec import MAX_PACKET, OscMessage, decode, encode
+from protocols.osc.codec import MAX_PACKET, Argument, OscMessage, decode, encode
 from protocols.osc.front import MAX_LISTENERS, Asker, OscFront, Peer
 
 MAX = Peer("udp", "127.0.0.1", 50001)
@@ -190,7 +191,7 @@ def test_an_endless_address_gets_a_short_answer(setup: Setup) -> None:
 
 
 def test_a_packet_that_is_none_is_counted_and_refused(setup: Setup) -> None:
-    for packet in (b"", b"noise", bytes(MAX_PACKET + 4), b"/a\0\0,N\0\0"):
+    for packet in (b"", b"noise", bytes(MAX_PACKET + 4), b"/a\0\0,m\0\0"):
         ((peer, message),) = setup.receive(MAX, packet)
         assert (peer, message.address) == (MAX, "/fail")
         assert message.arguments[:2] == ("", 0)
@@ -316,6 +317,15 @@ def test_an_event_comes_once_to_each_listener_and_to_whom_it_concerns(setup: Set
         assert setup.taken() == [(peer, told) for peer in peers]
 
 
+def test_only_whoever_asked_is_told_the_id_of_the_request(setup: Setup) -> None:
+    setup.ask(MAX, "/notify", 1)
+    setup.ask(PD, "/notify", 1)
+    setup.front.publish(Queued(request=5, stream=7, seed=1, words="strings"), Asker(PD, "/bridge/play", 5))
+    assert setup.taken() == [
+        (peer, OscMessage("/bridge/queued", (request, 7, 1, "strings"))) for peer, request in ((MAX, 0), (PD, 5))
+    ]
+
+
 def test_over_tcp_the_port_is_the_connections_own(setup: Setup) -> None:
     assert {peer for peer, _ in setup.ask(TCP, "/notify", 1, 9000)} == {TCP}
     assert setup.ask(TCP, "/ping", 3, "reply_port", 9000) == [(TCP, OscMessage("/done", ("/ping", 3)))]
@@ -341,6 +351,47 @@ def test_every_listener_hears_of_a_change_once(setup: Setup) -> None:
     message = OscMessage("/bridge/param/guidance", (5.0,))
     assert setup.ask(MAX, "/bridge/param/guidance", 5.0) == [(MAX, message), (PD, message)]
     assert setup.ask(TCP, "/bridge/param/guidance", 5.0) == [(MAX, message), (PD, message), (TCP, message)]
+
+
+def test_a_listener_that_asks_is_answered_too(setup: Setup) -> None:
+    setup.ask(MAX, "/notify", 1)
+    setup.ask(PD, "/notify", 1)
+    assert setup.ask(MAX, "/bridge/param/guidance") == [(MAX, OscMessage("/bridge/param/guidance", (3.0,)))]
+
+
+class Knob:
+    """One address with a value, as others are added to a front."""
+
+    def __init__(self) -> None:
+        self.value: Argument = 1.0
+
+    def owns(self, path: str) -> bool:
+        return path == "/bridge/knob"
+
+    def take(self, path: str, arguments: Sequence[Argument], asker: Asker) -> Argument | None:
+        if not arguments:
+            return self.value
+        if arguments[0] == "no":
+            raise RequestError(ErrorCode.BAD_TYPE, "knob", "no", "a number")
+        self.value = arguments[0]
+        return None
+
+    def told(self) -> Mapping[str, Argument]:
+        return {"/bridge/knob": self.value}
+
+
+def test_an_address_with_a_value_is_asked_set_refused_and_told_to_a_new_listener(setup: Setup) -> None:
+    knob = Knob()
+    setup.front.parameters.append(knob)
+    assert setup.ask(MAX, "/bridge/knob") == [(MAX, OscMessage("/bridge/knob", (1.0,)))]
+    assert setup.ask(MAX, "/bridge/knob", 2.0) == []
+    assert knob.value == 2.0
+    ((_, refused),) = setup.ask(MAX, "/bridge/knob", "no")
+    assert (refused.address, refused.arguments[:3]) == ("/fail", ("/bridge/knob", 0, "bad_type"))
+    assert (PD, OscMessage("/bridge/knob", (2.0,))) in setup.ask(PD, "/notify", 1)
+    setup.ask(MAX, "/notify", 1)
+    setup.front.tell_listeners("/bridge/knob", 3.0, but=MAX)
+    assert setup.taken() == [(PD, OscMessage("/bridge/knob", (3.0,)))]
 
 
 def test_listeners_hear_of_defaults_that_are_set_by_request(setup: Setup) -> None:

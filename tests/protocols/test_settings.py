@@ -182,9 +182,10 @@ def test_templates_stand_beside_the_settings(tmp_path: Path, monkeypatch: pytest
 
 
 def test_folders_are_where_they_are_said_to_be(tmp_path: Path) -> None:
-    files = FileSettings(takes="~/takes", allowed=["~/music", str(tmp_path)])
+    files = FileSettings(takes="~/takes", exchange="~/swap", allowed=["~/music", str(tmp_path)])
     assert files.takes_folder == Path.home() / "takes"
-    assert files.allowed_folders == [Path.home() / "music", tmp_path, Path.home() / "takes"]
+    assert files.allowed_folders == [Path.home() / "music", tmp_path, Path.home() / "takes", Path.home() / "swap"]
     assert FileSettings().takes_folder.name == "daw-bridge"
     assert Path.home() in FileSettings().allowed_folders
     assert FileSettings().takes_folder in FileSettings().allowed_folders
+    assert FileSettings().exchange_folder in FileSettings().allowed_folders

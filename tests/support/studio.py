@@ -1,4 +1,4 @@
-"""One engine and one bridge for all tests that do not harm them."""
+"""One engine and one bridge for all tests that do not harm them: a plugin, so that every folder of tests shares the same two."""
 
 from __future__ import annotations
 
