@@ -1,12 +1,12 @@
 # make play   install everything and hear the first ten seconds
 # make test   run the tests; those whose host or tool is not installed are skipped, with the reason
 # make lint   formatting, style and types
-# make docs   write the protocol's reference from the schema
+# make docs   write the protocol's reference and the hosts' tables from the schema
 # make doctor check what playing needs
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-CODE := protocols audio_files daw_bridge engine $(wildcard benchmarks)
+CODE := protocols audio_files daw_bridge engine $(wildcard benchmarks host_tables)
 
 ifndef PYTHON
 PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -27,8 +27,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(CODE)
 
-docs: $(VENV)/.installed
+docs: $(VENV)/.installed-dev
 	$(BIN)/python -m protocols.reference
+	$(BIN)/python -m host_tables
 
 doctor: $(VENV)/.installed
 	$(BIN)/daw-bridge doctor --selftest
