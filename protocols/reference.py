@@ -221,7 +221,8 @@ The engine binds a ROUTER; a client connects a DEALER. Bodies are MessagePack.
 
 | Direction | Frames |
 |---|---|
-| to the engine | `Q`, `[id, {{"type": request, name: value, …}}]`, and a third frame when samples, codes or a file's bytes are sent along |
+| to the engine | `Q`, `[id, {{"type": request, name: value, …}}]`, and a third frame when samples, codes or bytes of a file \
+are sent along |
 | from the engine | `R`, `[id, {{"type": reply, name: value, …}}]`: the one answer to a request, or `{{"type": "fail", …}}` |
 | from the engine | `E`, `{{"type": event, name: value, …}}` |
 | from the engine | `A`, header, samples: a block of audio, raw float32, interleaved, little-endian |
