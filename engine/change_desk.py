@@ -90,7 +90,7 @@ class ChangeDesk:
 
     def _send(self, entry: Entry, changes: Sequence[Change]) -> None:
         """Encode what is to be encoded, and let the stream have all of it at once, in order."""
-        if all(change.directions is None and not change.melody for change in changes):
+        if all(change.directions is None and change.melody is None for change in changes):
             self._alter(entry, changes)
             return
 

@@ -189,7 +189,7 @@ def _buttons(live: bool) -> tuple[Button, ...]:
     found += [
         Button("show", "show", "Show the result in the file manager, to drag it from there.", (842, 88, 52, 16)),
         Button("npm install", "script npm install", "Fetch the OSC library; once, after copying.", (832, 148, 62, 16)),
-        Button("start script", "script start", "Start the script, once its library is there.", (832, 15, 62, 16)),
+        Button("start", "script start", "Start the script, once its library is there.", (832, 15, 62, 16)),
     ]
     if live:
         found.append(Button("place", "place", "Put the result into the set as a clip.", (788, 88, 52, 16)))

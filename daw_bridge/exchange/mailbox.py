@@ -10,13 +10,13 @@ import os
 import re
 import secrets
 import stat
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from audio_files.locks import try_lock
 from protocols.errors import ErrorCode, RequestError
 
 MAX_FILE = 256 * 1024
@@ -28,28 +28,6 @@ PART_SECONDS = 600.0
 
 _NAME = re.compile(r"([a-z0-9]{4,40})-([1-9][0-9]{0,8})\.(osc|part)")
 _NO_FOLLOWING = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: BinaryIO) -> bool:
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _lock(file: BinaryIO) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True  # some network file systems know no locks; there, two bridges at once are the user's care
-        return True
 
 
 @dataclass(frozen=True)
@@ -88,7 +66,7 @@ class Mailbox:
                         ErrorCode.NOT_ALLOWED, "files.exchange", str(folder), "a folder, not a link to one"
                     )
             lock = (self.folder / "lock").open("ab")
-            if not _lock(lock):
+            if not try_lock(lock):
                 lock.close()
                 raise RequestError(
                     ErrorCode.BUSY, "files.exchange", str(self.folder), "one bridge for each exchange folder"

@@ -40,8 +40,18 @@ class FileQueue:
         self._thread = threading.Thread(target=self._run, name="file-queue", daemon=True)
 
     def serve(self, front: OscFront) -> None:
-        """Give what comes in to ``front`` from now on. Where the folder cannot be used, the log says so and nothing is served."""
-        self._post = Post(self._folder, front, self._call_soon)
+        """Give what comes in to ``front`` from now on. Where the folder cannot be used, the log says so and nothing is served.
+
+        What an earlier run left is gone when this returns: a client that comes after that is not taken for one of then.
+        """
+        post = Post(self._folder, front, self._call_soon)
+        try:
+            post.mailbox.open()
+        except RequestError as error:
+            log.warning("no file queue", reason=error.text)
+            return
+        log.info("file queue ready", folder=str(self._folder))
+        self._post = post
         self._thread.start()
 
     def send(self, peer: Peer, packet: bytes) -> None:
@@ -61,20 +71,13 @@ class FileQueue:
 
     def _run(self) -> None:
         assert self._post is not None
-        mailbox = self._post.mailbox
-        try:
-            mailbox.open()
-        except RequestError as error:
-            log.warning("no file queue", reason=error.text)
-            return
-        log.info("file queue ready", folder=str(self._folder))
         try:
             self._poll(self._post)
             self._post.deliver()
         except OSError as error:
             log.warning("answers not written", reason=error.strerror)
         finally:
-            mailbox.close()
+            self._post.mailbox.close()
 
     def _poll(self, post: Post) -> None:
         pause, troubled = 0.0, False

@@ -2635,16 +2635,16 @@
 								"on"
 							],
 							"parameter_info": "Start the script, once its library is there.",
-							"parameter_longname": "start script",
+							"parameter_longname": "start",
 							"parameter_mmax": 1,
-							"parameter_shortname": "start script",
+							"parameter_shortname": "start",
 							"parameter_type": 2
 						}
 					},
-					"varname": "start script",
+					"varname": "start",
 					"mode": 0,
-					"text": "start script",
-					"texton": "start script"
+					"text": "start",
+					"texton": "start"
 				}
 			},
 			{
@@ -6985,8 +6985,8 @@
 				0
 			],
 			"obj-88": [
-				"start script",
-				"start script",
+				"start",
+				"start",
 				0
 			],
 			"obj-90": [

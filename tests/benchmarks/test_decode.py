@@ -74,7 +74,9 @@ def test_our_own_layout_is_measured_without_the_peers_codec(tmp_path: Path) -> N
     result = decode.measure(
         str(tmp_path), by_shape=False, threads=2, context=4, steps=2, repeats=1, dtype="float32", device="cpu"
     )
-    assert result["peer_step_ms"] > 0
+    assert isinstance(result["peer_step_ms"], float), (
+        "a difference of two times: of such a small model it may be anything"
+    )
     assert (result["peer_codec_ms_per_frame"], result["peer_realtime"]) == (None, None)
     assert result["peer_missing"].startswith("its codec")
     lm = MusicgenLM(load_model(str(tmp_path), device="cpu").lm.config)

@@ -35,5 +35,9 @@ def bridge(studio: Path, engine: Process) -> Iterator[Process]:
 
 @pytest.fixture
 def host(bridge: Process) -> Iterator[OscPeer]:
+    """A host beside the bridge, whose clock is as it is at first, whatever other tests did with it."""
     with host_of(bridge) as peer:
+        peer.ask("/bridge/clock", 1, "source", "internal", "bpm", 120.0, "beats_per_bar", 4)
+        peer.ask("/bridge/clock/stop", 2)
+        peer.heard.clear()
         yield peer

@@ -180,7 +180,7 @@ def test_two_controllers_and_a_listener_agree(controller: Controller, bridge: Pr
     cancelled(host, 1, stream)
     controller.wait(lambda: controller.values[GUIDANCE] == 3, seconds=10)
     host.send("/notify", 0)
-    host.wait("/done", "/notify", 1)
+    host.wait("/done", "/notify")
 
 
 def test_what_is_refused_is_said_with_the_value_that_holds(controller: Controller) -> None:

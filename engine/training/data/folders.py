@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
+from audio_files.locks import try_lock
 from protocols.errors import ErrorCode, RequestError
 
 RECIPE_FILE = "recipe.json"
@@ -34,7 +33,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / _LOCK_FILE).open("ab")
     with file:
-        if not _lock(file):
+        if not try_lock(file):
             raise RequestError(ErrorCode.BUSY, "folder", str(folder), "a folder that no other run is writing to")
         with written(folder):
             for pattern in (".*.part", "*/.*.part"):
@@ -94,27 +93,3 @@ def write_whole(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: BinaryIO) -> bool:
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _lock(file: BinaryIO) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            # Some network file systems know no locks; there, two runs at once are the user's care.
-            return True
-        return True
