@@ -6,6 +6,7 @@ the process that it lives in.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes.util
 import importlib.util
 import itertools
@@ -203,9 +204,11 @@ def _record(server: str, prefix: str, path: Path) -> None:
         while not words[1]:
             outputs = client.get_ports(prefix, is_output=True, is_audio=True)
             if len(outputs) >= len(inputs):
-                for source, target in zip(outputs, inputs, strict=False):
-                    client.connect(source, target)
-                words[1] = 1
+                with contextlib.suppress(jack.JackErrorCode):  # it has ports, but is not active yet
+                    for source, target in zip(outputs, inputs, strict=False):
+                        if not target.is_connected_to(source):
+                            client.connect(source, target)
+                    words[1] = 1
             time.sleep(0.005)
         sys.stdin.read()
 
