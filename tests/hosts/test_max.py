@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from pythonosc.osc_message import OscMessage
 from pythonosc.osc_message_builder import build_msg
 
-from tests.support.clients import OscPeer
 from tests.support.live_sets import live_set
-from tests.support.max_host import MaxHost, max_tap, pairs, sent
+from tests.support.max_host import MaxHost, pairs, sent
 from tests.support.osc_tap import OscTap
 from tests.support.processes import Process, bridge_settings, running, wait_until
-
-
-@pytest.fixture
-def port(bridge: Process, host: OscPeer) -> int:
-    """The port of a bridge that has found its engine."""
-    return bridge.ports["osc_port"]
-
-
-@pytest.fixture
-def tap(port: int) -> Iterator[OscTap]:
-    with max_tap(port) as relay:
-        yield relay
 
 
 def test_a_piece_is_played_and_becomes_a_result(tap: OscTap) -> None:

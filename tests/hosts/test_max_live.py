@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.support.clients import OscPeer
 from tests.support.hearing import hearing_bridge
 from tests.support.live_sets import BAR_OF_NOTES, RATE, audio_clip, live_set, midi_clip
 from tests.support.max_host import MaxHost, max_tap, pairs, sent
 from tests.support.osc_tap import OscTap
-from tests.support.processes import Process, wait_until
-
-
-@pytest.fixture
-def port(bridge: Process, host: OscPeer) -> int:
-    """The port of a bridge that has found its engine."""
-    return bridge.ports["osc_port"]
-
-
-@pytest.fixture
-def tap(port: int) -> Iterator[OscTap]:
-    with max_tap(port) as relay:
-        yield relay
+from tests.support.processes import wait_until
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
@@ -170,9 +169,15 @@ class Ardour:
         path = self.session / f"{self.session.name}.ardour"
         before = path.stat().st_mtime_ns
         self.menu("Common/Save")
-        wait_until(lambda: path.stat().st_mtime_ns > before, 20, "the session is saved")
-        time.sleep(0.2)  # written under another name and renamed; a backup of it follows
-        return ElementTree.parse(path).getroot()
+
+        def whole() -> list[ElementTree.Element]:
+            # It is written under another name and renamed; in between there may be none.
+            with contextlib.suppress(OSError, ElementTree.ParseError):
+                if path.stat().st_mtime_ns > before:
+                    return [ElementTree.parse(path).getroot()]
+            return []
+
+        return wait_until(whole, 20, "the session is saved")[0]
 
     def _set_up(self, folder: Path, actions: Sequence[Action]) -> None:
         config = self.home / ".config" / "ardour7"
