@@ -9,7 +9,8 @@ import re
 import shutil
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from protocols.errors import ErrorCode, RequestError
@@ -62,6 +63,39 @@ def publish(temporary: Path, final: Path) -> None:
     else:
         with suppress(OSError):  # it is published; the second name is a leftover at worst
             temporary.unlink()
+
+
+@contextmanager
+def written_whole(final: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A temporary file beside ``final``, which gets that name when the ``with`` ends well, and is removed when it does not.
+
+    Args:
+        final: its folder is there.
+        replace: take the place of a file that has the name already.
+
+    Raises:
+        RequestError: NOT_ALLOWED about ``out`` for a name that is taken; about the folder.
+    """
+    taken = RequestError(
+        ErrorCode.NOT_ALLOWED, "out", str(final), "a new file; replace takes the place of one that is there"
+    )
+    if final.exists() and not replace:
+        raise taken
+    temporary = create_temporary(final.parent)
+    try:
+        yield temporary
+        sync_to_disk(temporary)
+        if replace:
+            temporary.replace(final)
+        else:
+            publish(temporary, final)
+    except FileExistsError:
+        raise taken from None
+    except OSError as error:
+        raise folder_error(error, final.parent) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:

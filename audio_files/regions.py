@@ -19,7 +19,9 @@ import soxr
 from audio_files.channel_mixing import MAX_SOURCE_CHANNELS, mix_gains, mixing_note
 from audio_files.exchange import note_use
 from audio_files.locations import locate_file
+from audio_files.resampling import SincResampler, sinc_fits
 from protocols.errors import ErrorCode, RequestError
+from protocols.message_parts import Resampling
 
 MAX_REGION_SECONDS = 600.0
 MIN_SAMPLE_RATE = 1_000
@@ -84,13 +86,14 @@ def read_region(
     channels: int,
     allowed_folders: Sequence[str | os.PathLike[str]] | None,
     max_seconds: float = MAX_REGION_SECONDS,
+    resampling: Resampling = "soxr",
 ) -> Region:
     """Read a region of an audio file as mono or stereo at a given rate.
 
     Only the region is decoded, block by block, so a file of hours costs no more than its region. Every format that
     libsndfile reads is taken, except headerless RAW, which does not say its own rate. A region that passes the end of
-    the file is shortened to it, and says so in ``missing_samples``. Resampling is soxr's HQ; at equal rates and
-    channels the samples are untouched. How channels are mixed is written at ``mix_gains``.
+    the file is shortened to it, and says so in ``missing_samples``. At equal rates and channels the samples are
+    untouched. How channels are mixed is written at ``mix_gains``.
 
     Args:
         path: the file.
@@ -102,6 +105,9 @@ def read_region(
         channels: 1 or 2.
         allowed_folders: where the file may lie; empty allows nothing, None everything (see ``locate_file``).
         max_seconds: the longest region that is accepted.
+        resampling: how: "soxr" is its HQ, "sinc" `audio_files.resampling`, which is what the AudioCraft models were trained with.
+            "sinc" gives the whole samples that fit, "soxr" the nearest number of them, and takes the place of "sinc" between rates
+            without a common factor.
 
     Raises:
         RequestError: what is wrong with ``path`` (see ``locate_file``; NOT_AUDIO; UNSUPPORTED rate, channel count or
@@ -115,7 +121,7 @@ def read_region(
     _check_place("start", start_seconds if start_seconds != 0.0 else None, start_samples)
     _check_place("length", length_seconds, length_samples)
     location = locate_file(path, allowed_folders)
-    with _open(location) as source:
+    with open_sound(location) as source:
         total, rate = source.frames, source.samplerate
         start = _place_in_samples(start_seconds, start_samples, rate)
         if start >= total:
@@ -127,8 +133,8 @@ def read_region(
         length = min(wanted, total - start)
         _check_length(length, rate, _given(length_seconds, length_samples), max_seconds)
         gains = mix_gains(source.channels, channels, vorbis_order=source.format == "OGG")
-        intake = _Intake(length, rate, sample_rate, gains)
-        for block in _blocks(source, location, start, length):
+        intake = _Intake(length, rate, sample_rate, gains, resampling)
+        for block in sound_blocks(source, location, start, length):
             intake.push(block)
         note_use(location)
         return Region(
@@ -145,7 +151,12 @@ def read_region(
 
 
 def mix_and_resample(
-    audio: npt.NDArray[np.floating], source_rate: int, *, sample_rate: int, channels: int
+    audio: npt.NDArray[np.floating],
+    source_rate: int,
+    *,
+    sample_rate: int,
+    channels: int,
+    resampling: Resampling = "soxr",
 ) -> npt.NDArray[np.float32]:
     """Bring audio in memory to mono or stereo at a given rate, exactly as ``read_region`` does with a file's.
 
@@ -154,6 +165,7 @@ def mix_and_resample(
         source_rate: its rate, 1000 to 768000 Hz.
         sample_rate: rate of the result, 1000 to 768000 Hz.
         channels: 1 or 2.
+        resampling: as for ``read_region``.
 
     Returns:
         ``[channels, samples]``.
@@ -172,7 +184,7 @@ def mix_and_resample(
         raise RequestError(ErrorCode.UNSUPPORTED, "audio", f"{source_channels} channels", f"1 to {MAX_SOURCE_CHANNELS}")
     if length == 0:
         raise RequestError(ErrorCode.EMPTY, "audio", "0 samples", "at least one sample")
-    intake = _Intake(length, source_rate, sample_rate, mix_gains(source_channels, channels))
+    intake = _Intake(length, source_rate, sample_rate, mix_gains(source_channels, channels), resampling)
     for start in range(0, length, _BLOCK_FRAMES):
         with np.errstate(over="ignore"):  # what overflows is counted as infinite
             intake.push(np.ascontiguousarray(audio[:, start : start + _BLOCK_FRAMES].T, dtype=np.float32))
@@ -182,17 +194,22 @@ def mix_and_resample(
 class _Intake:
     """Takes the blocks of a region ``[frames, source channels]``; holds only what comes of them."""
 
-    def __init__(self, length: int, source_rate: int, sample_rate: int, gains: npt.NDArray[np.float32]) -> None:
-        self._length = length
+    def __init__(
+        self, length: int, source_rate: int, sample_rate: int, gains: npt.NDArray[np.float32], resampling: Resampling
+    ) -> None:
+        self._length, self._source_rate, self._sample_rate = length, source_rate, sample_rate
         self._gains = gains if not np.array_equal(gains, np.eye(*gains.shape)) else None
-        self._resampler = (
-            soxr.ResampleStream(source_rate, sample_rate, gains.shape[1], dtype="float32", quality="HQ")
-            if source_rate != sample_rate
-            else None
-        )
         self._digest = hashlib.sha256()
+        self._resampler: SincResampler | soxr.ResampleStream | None = None
         # As many as soxr makes: it rounds to the nearest sample.
         samples = (2 * length * sample_rate + source_rate) // (2 * source_rate)
+        if source_rate != sample_rate and resampling == "sinc" and sinc_fits(source_rate, sample_rate):
+            self._resampler = SincResampler(source_rate, sample_rate, gains.shape[1])
+            samples = length * sample_rate // source_rate
+        elif source_rate != sample_rate:
+            self._resampler = soxr.ResampleStream(
+                source_rate, sample_rate, gains.shape[1], dtype="float32", quality="HQ"
+            )
         self._audio = np.empty((gains.shape[1], samples), dtype=np.float32)
         self._end = np.empty((0, gains.shape[1]), dtype=np.float32)
         self._edge = math.ceil(_EDGE_SAMPLES * max(1.0, source_rate / sample_rate))
@@ -216,10 +233,13 @@ class _Intake:
             held = f"{name}: " * bool(name) + f"{self._not_finite} NaN or infinite samples"
             raise RequestError(ErrorCode.MALFORMED, source_field, held, "finite samples only")
         if not self._audio.size:
-            held = f"{self._length} samples"
-            raise RequestError(ErrorCode.EMPTY, length_field, held, "at least one sample after resampling")
+            held = f"{self._length} sample{'s' * (self._length != 1)} of {self._source_rate} Hz"
+            allowed = f"sound enough for one sample of {self._sample_rate} Hz"
+            raise RequestError(ErrorCode.EMPTY, length_field, held, allowed)
         if self._resampler is not None:
-            self._resample(self._beyond_the_end(), last=True)
+            # The other resampler repeats the last sample by itself.
+            beyond = self._end[:0] if isinstance(self._resampler, SincResampler) else self._beyond_the_end()
+            self._resample(beyond, last=True)
         assert self._filled == self._audio.shape[1], (self._filled, self._audio.shape)
         return self._audio
 
@@ -243,7 +263,12 @@ class _Intake:
         self._filled += len(done)
 
 
-def _open(location: Path) -> soundfile.SoundFile:
+def open_sound(location: Path) -> soundfile.SoundFile:
+    """Open an audio file that can be read: `sound_blocks` reads it.
+
+    Raises:
+        RequestError: about ``path``: EMPTY, NOT_AUDIO, or UNSUPPORTED.
+    """
     if location.stat().st_size == 0:
         raise RequestError(ErrorCode.EMPTY, "path", location.name, "a file with sound in it; this one has 0 bytes")
     if location.suffix.lower() == ".raw":
@@ -273,8 +298,14 @@ def _check_source(source: soundfile.SoundFile, location: Path) -> None:
         raise RequestError(ErrorCode.UNSUPPORTED, "path", held, f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
 
 
-def _blocks(source: soundfile.SoundFile, location: Path, start: int, length: int) -> Iterator[npt.NDArray[np.float32]]:
-    """The region's blocks ``[frames, channels]``, exactly ``length`` frames in all."""
+def sound_blocks(
+    source: soundfile.SoundFile, location: Path, start: int, length: int
+) -> Iterator[npt.NDArray[np.float32]]:
+    """A region's blocks ``[frames, channels]``, exactly ``length`` frames in all.
+
+    Raises:
+        RequestError: MALFORMED about ``path`` for a file that is cut short or cannot be decoded.
+    """
     first = 0
     try:
         if source.seekable():

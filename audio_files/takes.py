@@ -97,7 +97,7 @@ class TakeWriter:
         sample_rate: 1000 to 768000 Hz, 655350 for FLAC; from 8000 Hz with ``loudness="lufs"``.
         channels: 1 to 32 for WAV, 1 to 8 for FLAC, 1 to 5 with ``loudness="lufs"``.
         subtype: "PCM_24", "PCM_16", or for WAV "FLOAT".
-        loudness: "none"; "lufs" for -14 LUFS (ITU-R BS.1770-4); "peak" for a peak of -1 dBFS (see ``choose_gain``).
+        loudness: a `LoudnessMode`: "none"; "lufs" for -14 LUFS (ITU-R BS.1770-4); "peak" for a peak of -1 dBFS; and so on.
         dither: add triangular noise of two steps' width before rounding to PCM (Lipshitz, Wannamaker and Vanderkooy
             1992). Its seed is fixed: the same samples give the same file content.
 
@@ -128,10 +128,11 @@ class TakeWriter:
         self.loudness = LoudnessMode(loudness)
         self._hint = slug(name_hint)
         self._max_frames = _most_frames(format, subtype, channels)
-        self._meter = LoudnessMeter(sample_rate, channels) if self.loudness is LoudnessMode.LUFS else None
+        self._meter = LoudnessMeter(sample_rate, channels) if self.loudness.metered else None
         self._frames = 0
         self._peak = 0.0
         self._energy = 0.0
+        self._values = 0
         self._levelling: Levelling | None = None
         self._open = True
         self._fault: RequestError | None = None
@@ -251,12 +252,14 @@ class TakeWriter:
 
     def _measure(self, samples: Samples) -> None:
         self._peak = max(self._peak, float(np.abs(samples).max(initial=0.0)))
-        self._energy += float(np.square(samples, dtype=np.float64).sum())
+        heard = samples.mean(axis=1) if self.loudness is LoudnessMode.RMS else samples
+        self._energy += float(np.square(heard, dtype=np.float64).sum())
+        self._values += heard.size
         if self._meter is not None:
             self._meter.push(samples)
 
     def _choose_levelling(self) -> Levelling:
-        rms = math.sqrt(self._energy / (self._frames * self.channels))
+        rms = math.sqrt(self._energy / max(self._values, 1))
         lufs = None if self._meter is None else self._meter.integrated()
         return choose_gain(self.loudness, rms=rms, peak=self._peak, integrated_lufs=lufs)
 
@@ -269,7 +272,7 @@ class TakeWriter:
         )
         try:
             for block in self._recording.blocks():
-                target.write(block * np.float32(levelling.gain) if levelling.gain_db else block)
+                target.write(levelling.apply(block))
             target.close()
             target.verify(self._frames)
         except BaseException:
@@ -432,10 +435,11 @@ def _check_parameters(format: str, subtype: str, loudness: str, sample_rate: int
         raise RequestError(ErrorCode.UNSUPPORTED, "subtype", subtype, f"{', '.join(_SUBTYPES[format])} for {format}")
     if loudness not in tuple(LoudnessMode):
         raise RequestError(ErrorCode.OUT_OF_RANGE, "loudness", loudness, ", ".join(LoudnessMode))
-    slowest = MIN_METER_RATE if loudness == LoudnessMode.LUFS else MIN_SAMPLE_RATE
+    metered = LoudnessMode(loudness).metered
+    slowest = MIN_METER_RATE if metered else MIN_SAMPLE_RATE
     fastest = _MAX_FLAC_RATE if format == "flac" else MAX_SAMPLE_RATE
     if not isinstance(sample_rate, Integral) or not slowest <= sample_rate <= fastest:
         raise RequestError(ErrorCode.OUT_OF_RANGE, "sample_rate", sample_rate, f"{slowest} to {fastest} Hz")
-    most = min(_MAX_CHANNELS[format], MAX_METER_CHANNELS if loudness == LoudnessMode.LUFS else 32)
+    most = min(_MAX_CHANNELS[format], MAX_METER_CHANNELS if metered else 32)
     if not isinstance(channels, Integral) or not 1 <= channels <= most:
         raise RequestError(ErrorCode.OUT_OF_RANGE, "channels", channels, f"1 to {most}")

@@ -14,6 +14,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from audio_files.loudness import Levelling
 from audio_files.publishing import move_whole, write_whole
 from audio_files.sidecars import read_sidecar
 from audio_files.takes import slug
@@ -236,11 +237,11 @@ def _move(path: Path, folder: Path, name: str) -> Path:
 def _stems(score: Score, stream: StreamHeard, path: Path, closing: list[Callable[[], None]]) -> list[Stem]:
     """Where and how a take was heard, card by card."""
     about, rate = stream.about, score.rate
-    levelled = read_sidecar(path.with_suffix(".json")).get("audio", {}).get("loudness", {}).get("gain_db") or 0.0
+    levelling = Levelling.of_sidecar(read_sidecar(path.with_suffix(".json")).get("audio", {}))
     fade, stems = float(about["fade"]), []
     levels = sorted((score.frame(card, frame), gain) for card, frame, gain in stream.levels)
     for index, place in enumerate(stream.places):
-        read, total, close = reader(path, 10 ** (levelled / 20))
+        read, total, close = reader(path, levelling)
         closing.append(close)
         last = index + 1 == len(stream.places)
         start = score.frame(place.card, place.start)

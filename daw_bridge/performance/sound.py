@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from audio_files.loudness import Levelling
 from audio_files.publishing import create_temporary, folder_error, publish
 from daw_bridge.audio.feeder import Feeder
 from daw_bridge.audio.mixer import GLIDE_SECONDS
@@ -284,14 +285,14 @@ def add(block: Samples, out: Samples) -> None:
         out[:, into] += block[:, channel] * np.float32(share)
 
 
-def reader(path: Path, gain: float = 1.0) -> tuple[Read, int, Callable[[], None]]:
-    """A take to be read at any place, divided by the gain that its file was levelled by; its length; and what closes it."""
+def reader(path: Path, levelling: Levelling | None = None) -> tuple[Read, int, Callable[[], None]]:
+    """A take to be read at any place, as it was before its file was levelled; its length; and what closes it."""
     file = soundfile.SoundFile(path)
 
     def read(position: int, count: int) -> Samples:
         file.seek(max(0, min(position, file.frames)))
         block: Samples = file.read(count, dtype="float32", always_2d=True)
-        return block if gain == 1.0 else block / np.float32(gain)
+        return block if levelling is None else levelling.undo(block)
 
     return read, file.frames, file.close
 

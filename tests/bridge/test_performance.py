@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from audio_files.loudness import Levelling, LoudnessMode
 from daw_bridge.audio.feeder import Feeder
 from daw_bridge.audio.output import OfflineOutput
 from daw_bridge.holdover import FADE_S, HeldBars, Holdover
@@ -162,7 +164,9 @@ def test_takes_are_compared_bit_for_bit(tmp_path: Path) -> None:
     assert not equal
     assert 0 < most < 2**-21
     assert difference(tmp_path / "a.wav", tmp_path / "d.wav")[0] is False
-    read, length, close = reader(tmp_path / "a.wav", 0.5)
+    read, length, close = reader(
+        tmp_path / "a.wav", Levelling(LoudnessMode.LUFS, None, 0.0, 0.0, gain_db=20 * math.log10(0.5))
+    )
     assert length == len(sound)
     assert np.abs(read(1000, 10) - 2 * sound[1000:1010]).max() < 1e-6
     assert len(read(length - 3, 10)) == 3

@@ -217,7 +217,7 @@ def test_near_silence_and_blips_are_left_alone(
         ({"format": "mp3"}, ErrorCode.UNSUPPORTED, "format"),
         ({"format": "flac", "subtype": "FLOAT"}, ErrorCode.UNSUPPORTED, "subtype"),
         ({"subtype": "PCM_8"}, ErrorCode.UNSUPPORTED, "subtype"),
-        ({"loudness": "loud"}, ErrorCode.OUT_OF_RANGE, "loudness"),
+        ({"loudness": "louder"}, ErrorCode.OUT_OF_RANGE, "loudness"),
         ({"sample_rate": 0}, ErrorCode.OUT_OF_RANGE, "sample_rate"),
         ({"sample_rate": 700_000, "format": "flac", "subtype": "PCM_16"}, ErrorCode.OUT_OF_RANGE, "sample_rate"),
         ({"sample_rate": 4000, "loudness": "lufs"}, ErrorCode.OUT_OF_RANGE, "sample_rate"),
