@@ -20,7 +20,7 @@ play: $(VENV)/.installed
 	$(BIN)/daw-bridge play "slow jazz piano trio in A minor, 92 bpm" --duration 10
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python scripts/run_tests.py $(PYTEST)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -26,11 +26,11 @@ def _own_exchange(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _two_torch_threads() -> None:
-    """Tests that use torch use two threads of it; the others do not import it for this."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.get_num_threads() != 2:
-        torch.set_num_threads(2)
+def _few_torch_threads() -> None:
+    """Tests that use torch use as many threads of it as their processes do; the others do not import it for this."""
+    torch, threads = sys.modules.get("torch"), int(os.environ["OMP_NUM_THREADS"])
+    if torch is not None and torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
