@@ -20,10 +20,12 @@ MB = 1 << 20
 def weights_of(bundle: ModelBundle) -> int:
     """What a model's weights take, in bytes: the LM in its own precision, codec and text encoder in single."""
     lm = bundle.lm
-    packed = sum(module.packed_numbers for module in lm.modules() if isinstance(module, Linear))
-    numbers = packed + sum(parameter.numel() for parameter in lm.parameters())
+    matrices = [module for module in lm.modules() if isinstance(module, Linear)]
+    numbers = sum(parameter.numel() for parameter in lm.parameters())
+    counted = numbers + sum(module.packed_numbers for module in matrices)
+    packed = sum(module.packed_bytes for module in matrices)
     tables = sum(table.nbytes for table in lm.buffers())
-    return numbers * bundle.dtype.itemsize + tables + (bundle.parameters - numbers) * 4
+    return packed + numbers * bundle.dtype.itemsize + tables + (bundle.parameters - counted) * 4
 
 
 def gpu_memory() -> tuple[int, int]:

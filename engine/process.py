@@ -11,6 +11,7 @@ import structlog
 import torch
 import zmq
 
+from engine.cores import loading_threads, model_threads
 from engine.exchange import TICK_S
 from engine.models import LoadedModel
 from engine.scheduler import Scheduler, Stop
@@ -27,23 +28,6 @@ log = structlog.get_logger()
 _STOP_S = 5.0
 
 
-def model_threads(wanted: int, cores: int | None = None) -> int:
-    """How many CPU threads the model gets: as wanted, or all cores but two, which belong to the host and the sound."""
-    available = cores if cores is not None else len(_usable_cores())
-    return wanted if wanted else max(1, available - 2)
-
-
-def loading_threads(model: int, cores: int | None = None) -> int:
-    """How many CPU threads loading another model gets beside ``model`` threads that play: the cores they leave, less one."""
-    available = cores if cores is not None else len(_usable_cores())
-    return max(1, available - model - 1)
-
-
-def _usable_cores() -> list[int]:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return list(affinity(0)) if affinity is not None else list(range(os.cpu_count() or 1))
-
-
 class EngineProcess:
     """Everything that runs in the engine, put together. `run` serves on the caller's thread until `stop`."""
 
@@ -56,7 +40,7 @@ class EngineProcess:
         sys.setswitchinterval(0.0005)
         engine = settings.engine
         model = LoadedModel.load(engine.model, engine.device, engine.dtype, settings)
-        name, status, device = model.bundle.name, model.bundle.status, str(model.bundle.device)
+        name, device, told = model.bundle.name, str(model.bundle.device), model.told
         self._loop = IoLoop()
         self._scheduler = Scheduler(
             self._take_event,
@@ -78,11 +62,12 @@ class EngineProcess:
         self._zmq = ZmqFront(self._loop, self._context, self._service, settings.engine.host, settings.engine.port)
         self._osc = EngineOsc(self._loop, self._service, settings)
         self._loop.call_every(TICK_S, self._service.exchange.tick)
+        self._loop.call_every(TICK_S, self._service.codecs.tick)
         log.info(
             "engine ready",
             model=name,
-            status=status,
             device=device,
+            **told,
             threads=threads,
             port=self._zmq.port,
             osc_port=self._osc.port,

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
+from engine.runtime.quantised import Form
 from protocols.errors import ErrorCode, RequestError
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_FORMS: dict[str, Form] = {"int8": "int8", "int4": "int4"}
+
+PRECISIONS = (*_DTYPES, *_FORMS)
+"""The names that `pick_precision` accepts beside ``auto``."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How an LM computes and how its matrices are kept.
+
+    Attributes:
+        name: one of `PRECISIONS`.
+        dtype: of activations, embeddings and norms, and of the matrices where ``form`` is None.
+        form: of the matrices, if they are rounded further; see `engine.runtime.quantised`.
+    """
+
+    name: str
+    dtype: torch.dtype
+    form: Form | None = None
 
 
 def available_devices() -> list[str]:
@@ -34,17 +56,33 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device(wanted)
 
 
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Turn ``auto``, ``float32``, ``float16`` or ``bfloat16`` into the precision the LM runs in.
+def pick_precision(name: str, device: torch.device) -> Precision:
+    """Turn ``auto`` or one of `PRECISIONS` into how the LM runs.
 
-    ``auto`` is single precision on a CPU and half precision elsewhere, which is what MusicGen was trained in.
+    ``auto`` is single precision on a CPU and half precision elsewhere, which is what MusicGen was trained in. Between matrices of
+    eight or four bits a model computes as it would with ``auto``.
 
     Raises:
         RequestError: an unknown name.
     """
     wanted = name.strip().lower()
+    usual = "float32" if device.type == "cpu" else "float16"
     if wanted == "auto":
-        return torch.float32 if device.type == "cpu" else torch.float16
+        wanted = usual
+    if wanted in _FORMS:
+        return Precision(wanted, _DTYPES[usual], _FORMS[wanted])
     if wanted not in _DTYPES:
+        raise RequestError(ErrorCode.NOT_ALLOWED, "dtype", name, ", ".join(["auto", *PRECISIONS]))
+    return Precision(wanted, _DTYPES[wanted])
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of `pick_precision`, for what has no use for a form.
+
+    Raises:
+        RequestError: an unknown name, or one of a form.
+    """
+    precision = pick_precision(name, device)
+    if precision.form is not None:
         raise RequestError(ErrorCode.NOT_ALLOWED, "dtype", name, ", ".join(["auto", *_DTYPES]))
-    return _DTYPES[wanted]
+    return precision.dtype

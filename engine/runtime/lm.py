@@ -2,9 +2,9 @@
 
 The network is the one of Copet et al., "Simple and Controllable Music Generation" (2023), as AudioCraft and transformers
 implement it: a pre-norm transformer over the sum of one embedding per codebook, with sinusoidal positions and one linear head per
-codebook. Text is looked at by cross-attention, or heard before the codes together with a melody; a score is heard with the
-codes, frame by frame. The weights are shared by all streams and never change while they are used; everything that does change
-stands in a `Session`, one for each batch of streams of the same age.
+codebook. Fine-tunes may differ from it in their layers (`Variant`) and patterns. Text is looked at by cross-attention, or heard
+before the codes together with a melody; a score is heard with the codes, frame by frame. The weights are shared by all streams and
+never change while they are used; everything that does change stands in a `Session`, one for each batch of streams of the same age.
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.runtime.conditions import ChromaPrelude, Condition, Melody, Mix, Prefix, Prelude, Score, StylePrelude
 from engine.runtime.linear import Linear
-from engine.runtime.session import Condition, LayerMemory, Melody, Mix, Prefix, Score, Session
+from engine.runtime.patterns import CodebookPattern, DelayPattern
+from engine.runtime.quantised import Form
+from engine.runtime.session import Session
+from engine.runtime.transformer import MUSICGEN, DecoderLayer, Rotation, Variant, layer_norm, rotations
 
 __all__ = ["Condition", "LMConfig", "Mix", "MusicgenLM", "Session", "sinusoids"]
 
@@ -33,7 +37,7 @@ class LMConfig:
         layers: number of transformer layers.
         heads: attention heads per layer; divides ``dim``.
         ff_dim: width of the feed-forward layer.
-        delays: of each codebook, in frames; their number is the number of codebooks (8 for stereo: left and right interleaved).
+        pattern: of the codebooks, in steps; 8 of them for stereo, left and right interleaved.
         card: entries per codebook; the special token is ``card`` itself.
         text_dim: width of the text encoder's hidden states.
         text_projection: whether a linear layer joins the text's width to ``dim``.
@@ -42,13 +46,16 @@ class LMConfig:
             cross-attention.
         chroma_bins: of each of these frames; one of them is on.
         score_features: of each frame of a score; 0: the model hears none.
+        style: whether the model hears the style of a recording, and then the text, before the codes.
+        variant: where its layers differ from MusicGen's.
+        text_first: whether the text stands before the codes though there is neither melody nor style.
     """
 
     dim: int
     layers: int
     heads: int
     ff_dim: int
-    delays: tuple[int, ...]
+    pattern: CodebookPattern
     card: int
     text_dim: int
     text_projection: bool
@@ -56,78 +63,51 @@ class LMConfig:
     chroma_frames: int = 0
     chroma_bins: int = 12
     score_features: int = 0
+    style: bool = False
+    variant: Variant = MUSICGEN
+    text_first: bool = False
 
     def __post_init__(self) -> None:
         if self.dim % self.heads or self.dim % 2:
             raise ValueError(f"dim {self.dim} must be even and divisible by heads {self.heads}")
+        repeat, context = self.variant.kv_repeat, self.variant.past_context
+        if repeat < 1 or self.heads % repeat:
+            raise ValueError(f"kv_repeat {repeat} must divide heads {self.heads}")
+        if self.variant.qk_norm and repeat > 1:
+            raise ValueError("keys that heads share have no norm of their own")
+        if self.variant.rotates and self.head_dim % 2:
+            raise ValueError(f"heads of {self.head_dim} numbers cannot be rotated in pairs")
+        if context is not None and context < 1:
+            raise ValueError(f"past_context {context} below 1")
         if not self.text_projection and self.text_dim != self.dim:
             raise ValueError(f"text_dim {self.text_dim} differs from dim {self.dim} and nothing projects it")
+        if self.score_features and not isinstance(self.pattern, DelayPattern):
+            raise ValueError("a score is heard frame by frame, with a delay pattern only")
+        if self.style and self.chroma_frames:
+            raise ValueError("a model hears a melody or a style before the codes, not both")
 
     @property
     def head_dim(self) -> int:
         return self.dim // self.heads
 
     @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values in self-attention."""
+        return self.heads // self.variant.kv_repeat
+
+    @property
     def num_codebooks(self) -> int:
-        return len(self.delays)
+        return self.pattern.num_codebooks
 
     @property
     def cross_attention(self) -> bool:
         """Whether text is looked at by cross-attention; else it is part of the prefix."""
-        return self.chroma_frames == 0
+        return self.chroma_frames == 0 and not self.style and not self.text_first
 
     @property
     def special_token(self) -> int:
-        """Stands in every slot of the delay pattern that holds no frame."""
+        """Stands in every slot of the pattern that holds no code."""
         return self.card
-
-
-class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention where the model has it, and feed-forward, each behind a LayerNorm. No biases elsewhere."""
-
-    def __init__(self, config: LMConfig, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
-        super().__init__()
-        self.heads = config.heads
-        self.head_dim = config.head_dim
-        dim, ff_dim = config.dim, config.ff_dim
-        self.self_norm = _norm(dim, device, dtype)
-        self.self_qkv = Linear(3 * dim, dim, device=device, dtype=dtype)
-        self.self_out = Linear(dim, dim, device=device, dtype=dtype)
-        if config.cross_attention:
-            self.cross_norm = _norm(dim, device, dtype)
-            self.cross_q = Linear(dim, dim, device=device, dtype=dtype)
-            self.cross_kv = Linear(2 * dim, dim, device=device, dtype=dtype)
-            self.cross_out = Linear(dim, dim, device=device, dtype=dtype)
-        self.ff_norm = _norm(dim, device, dtype)
-        self.ff_in = Linear(ff_dim, dim, gelu=True, device=device, dtype=dtype)
-        self.ff_out = Linear(dim, ff_dim, device=device, dtype=dtype)
-
-    def forward(
-        self, x: Tensor, memory: LayerMemory, start: int, mask: Tensor | None, cross_mask: Tensor | None
-    ) -> Tensor:
-        """Run ``x`` ``[rows, n, dim]``, which stands at slots ``start…`` of the cache; written over and returned."""
-        rows, n, dim = x.shape
-        qkv = self.self_qkv(self.self_norm(x)).view(rows, n, 3, self.heads, self.head_dim)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()
-        keys, values = memory.keys_values[:, :, :, : start + n].unbind()
-        keys[:, :, start:] = k
-        values[:, :, start:] = v
-        heard = F.scaled_dot_product_attention(
-            q.to(keys.dtype), keys, values, attn_mask=mask, is_causal=mask is None and n > 1
-        )
-        x += self.self_out(heard.transpose(1, 2).reshape(rows, n, dim).to(x.dtype))
-
-        if memory.cross_keys is not None and memory.cross_values is not None:
-            listening = memory.cross_keys.shape[0]
-            conditional = x[:listening]
-            q = self.cross_q(self.cross_norm(conditional)).view(listening, n, self.heads, self.head_dim)
-            heard = F.scaled_dot_product_attention(
-                q.transpose(1, 2).to(keys.dtype), memory.cross_keys, memory.cross_values, attn_mask=cross_mask
-            )
-            conditional += self.cross_out(heard.transpose(1, 2).reshape(listening, n, dim).to(x.dtype))
-
-        x += self.ff_out(self.ff_in(self.ff_norm(x)))
-        return x
 
 
 class MusicgenLM(nn.Module):
@@ -147,18 +127,35 @@ class MusicgenLM(nn.Module):
             return nn.Parameter(torch.empty(shape, device=device, dtype=dtype), requires_grad=False)
 
         self.embeddings = weight(codebooks * (card + 1), dim)
-        self.layers = nn.ModuleList(DecoderLayer(config, device, dtype) for _ in range(config.layers))
-        self.final_norm = _norm(dim, device, dtype)
-        self.heads = Linear(codebooks * card, dim, device=device, dtype=dtype)
+        variant = config.variant
+        self.layers = nn.ModuleList(
+            DecoderLayer(
+                dim,
+                config.heads,
+                config.ff_dim,
+                cross_attention=config.cross_attention,
+                variant=variant,
+                device=device,
+                dtype=dtype,
+            )
+            for _ in range(config.layers)
+        )
+        self.final_norm = layer_norm(dim, device, dtype) if variant.norm_first else nn.Identity()
+        self.heads = Linear(codebooks * card, dim, bias=variant.head_bias, device=device, dtype=dtype)
         self.text_weight = weight(dim, config.text_dim) if config.text_projection else None
         self.text_bias = weight(dim) if config.text_projection else None
         self.chroma_weight = weight(dim, config.chroma_bins) if config.chroma_frames else None
         self.chroma_bias = weight(dim) if config.chroma_frames else None
         self.score_weight = weight(dim, config.score_features) if config.score_features else None
-        self.register_buffer("position_table", sinusoids(config.max_positions, dim).to(device, dtype), persistent=False)
+        scale = 0.0 if variant.positions == "rope" else variant.positional_scale
+        table = sinusoids(config.max_positions, dim, variant.max_period) * scale
+        self.register_buffer("position_table", table.to(device, dtype), persistent=False)
+        turned = rotations(variant, config.max_positions, config.head_dim).to(device) if variant.rotates else None
+        self.register_buffer("rotations", turned, persistent=False)
         offsets = torch.arange(codebooks, device=device).mul(card + 1).unsqueeze(1)
         self.register_buffer("codebook_offsets", offsets, persistent=False)
         self.position_table: Tensor
+        self.rotations: Tensor | None
         self.codebook_offsets: Tensor
 
     @property
@@ -170,15 +167,56 @@ class MusicgenLM(nn.Module):
         return self.embeddings.dtype
 
     @property
+    def pattern(self) -> CodebookPattern:
+        return self.config.pattern
+
+    @property
+    def card(self) -> int:
+        return self.config.card
+
+    @property
+    def special_token(self) -> int:
+        return self.config.special_token
+
+    @property
+    def max_positions(self) -> int:
+        """The longest sequence that a session may be made for, prefix included."""
+        return self.config.max_positions
+
+    @property
     def cache_dtype(self) -> torch.dtype:
         """What keys and values are kept in: on a CPU, attention in half precision is several times slower than in single."""
         return torch.float32 if self.device.type == "cpu" else self.dtype
 
-    def pack(self) -> None:
-        """Lay the weights out for this machine, once they are final; the model can then neither move nor be saved."""
+    def pack(self, form: Form | None = None) -> None:
+        """Lay the weights out for this machine, once they are final; the model can then neither move nor be saved.
+
+        Args:
+            form: of few bits, to which all matrices are rounded, but for the heads in four bits, which get eight: they decide.
+                None rounds nothing.
+        """
         for module in self.modules():
-            if isinstance(module, Linear):
-                module.pack()
+            self._pack(module, form)
+
+    def pack_matrix(self, parameter: str, form: Form | None = None) -> None:
+        """As `pack`, for one parameter if it is a matrix: so that a model never stands in full beside its packed form."""
+        self._pack(self.get_submodule(parameter.rpartition(".")[0]), form)
+
+    def _pack(self, module: nn.Module, form: Form | None) -> None:
+        if isinstance(module, Linear):
+            module.pack("int8" if form == "int4" and module is self.heads else form)
+
+    @property
+    def size(self) -> int:
+        """How many weights it has, packed or not."""
+        packed = sum(module.packed_numbers for module in self.modules() if isinstance(module, Linear))
+        return packed + sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    def rounding_error(self) -> float:
+        """How much was rounded away of the matrices: root mean square relative to theirs, the mean of all; 0 where nothing was."""
+        errors = [module.rounded.error for module in self.modules() if isinstance(module, Linear) and module.rounded]
+        return sum(errors) / len(errors) if errors else 0.0
 
     @torch.inference_mode()
     def project_text(self, hidden: Tensor) -> Tensor:
@@ -193,19 +231,21 @@ class MusicgenLM(nn.Module):
         mask: Tensor | None = None,
         *,
         melody: Melody | None = None,
+        style: Tensor | None = None,
         score: Score | None = None,
     ) -> Condition:
-        """Bring one text, and a melody or a score, into the form that the model hears, once.
+        """Bring one text, and a melody, a style or a score, into the form that the model hears, once.
 
         Args:
             hidden: ``[length, text_dim]`` hidden states of the text encoder; None is the null text.
             mask: boolean ``[length]``, false where ``hidden`` is padding; without any true entry it is the null text. In a prefix,
                 padding keeps its place and is zeros, as in both references; cross-attention does not see it, as in transformers.
             melody: for melody models only; None is the null melody.
+            style: for style models only, ``[length, dim]``; None is no style. See `engine.conditioning.style`.
             score: for models with ``score_features`` only; None adds nothing.
 
         Raises:
-            ValueError: hidden states of another shape, or a melody or a score for a model that hears none.
+            ValueError: hidden states of another shape, or a melody, a style or a score for a model that hears none.
         """
         config = self.config
         if hidden is None:
@@ -216,21 +256,40 @@ class MusicgenLM(nn.Module):
             mask = torch.ones(len(hidden), dtype=torch.bool, device=hidden.device)
         if score is not None and self.score_weight is None:
             raise ValueError("a score for a model that hears none")
-        if self.chroma_weight is not None and self.chroma_bias is not None:
-            text = self.project_text(hidden).masked_fill(~mask.to(self.device).unsqueeze(1), 0)
-            prefix = Prefix(self.chroma_weight.T + self.chroma_bias, config.chroma_frames, melody, text)
-            return Condition(self._cross_keys_values(text[:0]), prefix, score)
-        if melody is not None:
+        if melody is not None and self.chroma_weight is None:
             raise ValueError("a melody for a model that hears none")
-        return Condition(self._cross_keys_values(self.project_text(hidden[mask])), score=score)
+        if style is not None and not config.style:
+            raise ValueError("a style for a model that hears none")
+        if not config.cross_attention:
+            text = self.project_text(hidden).masked_fill(~mask.to(self.device).unsqueeze(1), 0)
+            prelude: Prelude
+            if self.chroma_weight is not None and self.chroma_bias is not None:
+                prelude = ChromaPrelude(self.chroma_weight.T + self.chroma_bias, config.chroma_frames, melody)
+            elif config.style:
+                prelude = StylePrelude(text.new_zeros(1, config.dim) if style is None else style)
+            else:
+                prelude = StylePrelude(text[:0])
+            return Condition(self._cross_keys_values(text[:0]), Prefix(prelude, text), score)
+        text = self.project_text(hidden[mask])
+        scale = config.variant.text_positions
+        if scale is None:
+            return Condition(self._cross_keys_values(text), score=score)
+        # A null text has places too, as many as the text beside it.
+        text = text if len(text) else text.new_zeros(1, config.dim)
+        places = (scale * sinusoids(len(text), config.dim)).to(text)
+        null = self._cross_keys_values(places)
+        return Condition(self._cross_keys_values(text + places), score=score, null_keys_values=null)
 
     def _cross_keys_values(self, text: Tensor) -> Tensor:
         """Every layer's cross-attention keys and values of ``[length, dim]`` projected text; see `Condition`."""
-        config, length = self.config, text.shape[0]
+        config = self.config
+        if not len(text) and config.variant.attention_bias and config.cross_attention:
+            text = text.new_zeros(1, config.dim)  # a null text is heard, for keys and values have biases
+        length = text.shape[0]
         packed = torch.empty(config.layers, length, 2 * config.dim, device=self.device, dtype=self.cache_dtype)
         if length:
             for layer, slot in zip(cast("Sequence[DecoderLayer]", self.layers), packed, strict=True):
-                slot.copy_(layer.cross_kv(text))
+                slot.copy_(layer.text_keys_values(text))
         split = packed.view(config.layers, length, 2, config.heads, config.head_dim)
         return split.permute(0, 2, 3, 1, 4).contiguous()
 
@@ -252,6 +311,10 @@ class MusicgenLM(nn.Module):
         end = min(start + most, session.prefix_length)
         self._append(session.prefix[:, start:end], session, start)
         session.prefix_heard = end
+
+    def hear(self, codes: Tensor, session: Session) -> None:
+        """Append ``[streams, codebooks, n]`` codes to a session; nothing is scored."""
+        self.advance(self.embed(codes), session)
 
     @torch.inference_mode()
     def advance(self, embedded: Tensor, session: Session) -> Tensor:
@@ -287,14 +350,25 @@ class MusicgenLM(nn.Module):
         session.position = position + n
         return hidden
 
+    def rotation(self, places: slice | Tensor) -> Rotation | None:
+        """What turns the queries and keys of these positions, a range of them or ``[rows, n]``; None: the model turns none."""
+        if self.rotations is None:
+            return None
+        turned = self.rotations[:, places]
+        return Rotation(*(turned if isinstance(places, slice) else turned.unsqueeze(2)))
+
     def _append(self, embedded: Tensor, session: Session, start: int) -> Tensor:
         """Run ``[rows, n, dim]`` embeddings, which stand at slots ``start…`` of a session's caches, through the layers."""
         end = start + embedded.shape[1]
         places = slice(start, end) if session.starts is None else session.places(start, end)
         x = embedded + self.position_table[places]
         mask, cross_mask = session.mask(start, end), session.cross_mask
+        context = self.config.variant.past_context
+        if context is not None and end > context + 1:
+            mask = _within(context, mask, start, end, x.device)
+        rotation = self.rotation(places)
         for layer, memory in zip(self.layers, session.layers, strict=True):
-            x = layer(x, memory, start, mask, cross_mask)
+            x = layer(x, memory, start, mask, cross_mask, rotation)
         return x
 
     @torch.inference_mode()
@@ -313,13 +387,16 @@ class MusicgenLM(nn.Module):
         return self.logits(self.advance(self.embed(codes), session))
 
 
-def _norm(dim: int, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.LayerNorm:
-    return nn.LayerNorm(dim, eps=1e-5, device=device, dtype=dtype).requires_grad_(False)
+def _within(context: int, mask: Tensor | None, start: int, end: int, device: torch.device) -> Tensor:
+    """A causal mask, or what is left of ``mask``, for slots that see so many before themselves."""
+    back = torch.arange(start, end, device=device).unsqueeze(1) - torch.arange(end, device=device)
+    near = (back >= 0) & (back <= context)
+    return near if mask is None else mask & near
 
 
-def sinusoids(positions: int, dim: int) -> Tensor:
-    """The table of positions, ``[positions, dim]``: cosines, then sines, of periods from 2π to 2π·10⁴."""
+def sinusoids(positions: int, dim: int, max_period: float = 10_000.0) -> Tensor:
+    """The table of positions, ``[positions, dim]``: cosines, then sines, of periods from 2π to 2π · ``max_period``."""
     half = dim // 2
-    rates = torch.exp(torch.arange(half, dtype=torch.float32) * -(math.log(10_000) / max(half - 1, 1)))
+    rates = torch.exp(torch.arange(half, dtype=torch.float32) * -(math.log(max_period) / max(half - 1, 1)))
     phases = torch.arange(positions, dtype=torch.float32).unsqueeze(1) * rates
     return torch.cat((phases.cos(), phases.sin()), dim=1)

@@ -4,14 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from engine.runtime.lm import Condition, Mix, MusicgenLM
-from engine.runtime.patterns import DelayPattern
+from engine.runtime.conditions import Condition, Mix
+from engine.runtime.language_model import LanguageModel
 from engine.runtime.sampling import SamplingSettings, guide, pass_over, sample
 from engine.runtime.windows import CHUNK, WindowAhead
+
+
+class Sampler(Protocol):
+    """What `engine.stream` needs of whatever samples a stream's frames. One thread at a time.
+
+    Attributes:
+        settings: how tokens are drawn; may be replaced at any time and holds from the next step on.
+    """
+
+    settings: SamplingSettings
+
+    @property
+    def frames_done(self) -> int:
+        """How many frames of the stream exist, the prompt's included."""
+
+    @property
+    def next_frame(self) -> int:
+        """The first frame of the stream of which nothing is sampled yet."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the stream has all the frames that it was made for."""
+
+    @property
+    def generator_state(self) -> Tensor:
+        """Where the first generator is: bytes, in host memory."""
+
+    def set_condition(self, row: int, condition: Condition | Mix) -> None:
+        """Give a row other texts, from the next step on."""
+
+    def reseed(self, seed: int) -> None:
+        """Draw from this seed on, beginning with the next step."""
+
+    def advance(self) -> Tensor | None:
+        """Do one bounded piece of work: the frames ``[rows, codebooks, n]`` that this completed, in order and each of them once;
+        None when it completed none."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +78,9 @@ class FrameSampler:
     position 0, and the melody moves along. What they share is heard while it is made (``ahead``), or all at once when the next
     window starts; the tokens are the same. The caller notices only that a few calls return nothing.
 
+    A frame is complete with its last code, at a step that the model's `CodebookPattern` decides. A pattern that goes through a
+    window several times gives all frames of a window one after the other, in its last pass.
+
     Args:
         lm: the model.
         conditions: one, or a mix of several, per row; a row without text has the null condition.
@@ -63,7 +103,7 @@ class FrameSampler:
 
     def __init__(
         self,
-        lm: MusicgenLM,
+        lm: LanguageModel,
         conditions: Sequence[Condition | Mix],
         settings: SamplingSettings,
         *,
@@ -76,13 +116,13 @@ class FrameSampler:
         ahead: bool = True,
         past: Past | None = None,
     ) -> None:
-        rows, codebooks = len(conditions), lm.config.num_codebooks
+        rows, codebooks = len(conditions), lm.pattern.num_codebooks
         if prompt is None:
             prompt = torch.empty(rows, codebooks, 0, dtype=torch.long)
         if prompt.dim() != 3 or prompt.shape[:2] != (rows, codebooks):
             raise ValueError(f"prompt of shape {tuple(prompt.shape)}, not [{rows}, {codebooks}, frames]")
-        if prompt.numel() and not 0 <= int(prompt.min()) <= int(prompt.max()) < lm.config.card:
-            raise ValueError(f"prompt codes outside 0 to {lm.config.card - 1}")
+        if prompt.numel() and not 0 <= int(prompt.min()) <= int(prompt.max()) < lm.card:
+            raise ValueError(f"prompt codes outside 0 to {lm.card - 1}")
         if not 0 < stride_frames < window_frames:
             raise ValueError(f"stride of {stride_frames} frames outside 1 to {window_frames - 1}")
         if total_frames is not None and total_frames < 1:
@@ -92,7 +132,7 @@ class FrameSampler:
 
         self.settings = settings
         self._lm = lm
-        self._pattern = DelayPattern(lm.config.delays)
+        self._pattern = lm.pattern
         self._total = total_frames
         self._window = window_frames
         self._stride = stride_frames
@@ -105,7 +145,7 @@ class FrameSampler:
         if prompt.shape[2] >= window_frames:
             offset = prompt.shape[2] - (window_frames - stride_frames)
         longest = window_frames if total_frames is None else min(window_frames, total_frames)
-        positions = longest + self._pattern.max_delay
+        positions = self._pattern.positions(longest)
         self._conditions = list(conditions)
         self._session = lm.session(conditions, positions, frame=offset)
         self._ahead: WindowAhead | None = None
@@ -113,7 +153,7 @@ class FrameSampler:
             chunk = min(CHUNK, prefill_chunk)
             self._ahead = WindowAhead(lm, positions, window=window_frames, stride=stride_frames, chunk=chunk)
         self._frames_done = prompt.shape[2]
-        self._offset, self._next_step = offset, prompt.shape[2] - offset + 1
+        self._offset, self._next_step = offset, 0
         if not self.done:
             self._open_window(prompt[..., offset:], offset)
         self._meet_past()
@@ -125,8 +165,8 @@ class FrameSampler:
 
     @property
     def next_frame(self) -> int:
-        """The first frame of the stream of which nothing is sampled yet: that of codebook 0 in the next step."""
-        return self._offset + self._next_step - 1
+        """The first frame of the stream of which nothing is sampled yet."""
+        return self._frames_done if self.done else self._offset + self._layout.begun[self._next_step]
 
     @property
     def done(self) -> bool:
@@ -187,7 +227,7 @@ class FrameSampler:
 
         if step < self._first_drawn:
             if heard and not self._hears_later:
-                self._lm.advance(self._lm.embed(self._sequence[..., position:step]), self._session)
+                self._lm.hear(self._sequence[..., position:step], self._session)
             self._pass_over_draw()
         else:
             logits = self._lm(self._sequence[..., position:step], self._session)
@@ -196,13 +236,13 @@ class FrameSampler:
             column.copy_(torch.where(self._open_slots[:, step], tokens, column))
         self._next_step += 1
 
-        frame = self._pattern.frame_completed_at(step)
+        frame = self._layout.completed[step]
         if frame < self._prompt_frames:
             return None
-        completed = self._pattern.frames(self._sequence, frame, frame + 1)
+        completed = self._sequence.flatten(1).index_select(1, self._slots[frame]).unsqueeze(2)
         self._frames_done += 1
-        if frame + 1 == self._frames and not self.done:
-            shared = self._pattern.frames(self._sequence, self._stride, self._frames)
+        if frame + 1 == self._layout.frames and not self.done:
+            shared = self._layout.codes(self._sequence, self._stride, self._layout.frames)
             offset = self._offset + self._stride
             if self._ahead is not None and self._ahead.is_open:
                 self._session = self._ahead.exchange(self._session)
@@ -215,22 +255,27 @@ class FrameSampler:
     def _open_window(self, prompt: Tensor, offset: int) -> None:
         """Lay out a window that begins with ``prompt``, whose first frame is frame ``offset`` of the stream."""
         self._offset = offset
-        self._frames = self._window if self._total is None else min(self._window, self._total - offset)
+        frames = self._window_at(offset)
+        self._layout = layout = self._pattern.layout(frames)
+        self._slots = layout.flat_slots.to(prompt.device)
         self._prompt_frames = prompt.shape[2]
         known = prompt
         if self._codes_of_past is not None and self._codes_of_past.shape[2] > offset + self._prompt_frames:
-            known = self._codes_of_past[..., offset : offset + self._frames]
-        self._sequence = self._pattern.sequence(known, self._frames, self._lm.config.special_token)
-        self._open_slots = self._pattern.slots(known.shape[2], self._frames, self._frames).to(prompt.device)
-        self._next_step = self._prompt_frames + 1
+            known = self._codes_of_past[..., offset : offset + frames]
+        self._sequence = layout.sequence(known, self._lm.special_token)
+        self._open_slots = layout.slots(known.shape[2], frames).to(prompt.device)
+        self._next_step = layout.first_step(self._prompt_frames)
         # A step before this one finds all its tokens known. Where the whole window is, there is nothing left to draw in it.
-        self._first_drawn = known.shape[2] + 1 + min(self._pattern.delays)
-        if known.shape[2] == self._frames:
-            self._first_drawn = self._pattern.steps(self._frames)
-        if self._total is not None and offset + self._frames >= self._total:
+        self._first_drawn = layout.first_step(known.shape[2])
+        if self._total is not None and offset + frames >= self._total:
             self._ahead = None
         if self._ahead is not None:
-            self._ahead.begin(offset + self._stride, self._next_step, self._session.prefix_length)
+            following = self._window_at(offset + self._stride)
+            self._ahead.begin(offset + self._stride, following, self._prompt_frames, self._session.prefix_length)
+
+    def _window_at(self, offset: int) -> int:
+        """How many frames the window has that begins there."""
+        return self._window if self._total is None else min(self._window, self._total - offset)
 
     @property
     def _hears_later(self) -> bool:
@@ -239,8 +284,9 @@ class FrameSampler:
         return (
             past is not None
             and not past.exact
+            and not self.done
             and self._offset >= past.heard_from
-            and self._prompt_frames + 1 < self._next_step < self._first_drawn
+            and self._layout.first_step(self._prompt_frames) < self._next_step < self._first_drawn
         )
 
     @torch.inference_mode()
@@ -248,7 +294,7 @@ class FrameSampler:
         """Hear a chunk of what comes before the next step."""
         position = self._session.position
         end = min(position + self._prefill_chunk, self._next_step - 1)
-        self._lm.advance(self._lm.embed(self._sequence[..., position:end]), self._session)
+        self._lm.hear(self._sequence[..., position:end], self._session)
 
     def _meet_past(self) -> None:
         """Draw on as before from the frame at which it is known how."""
@@ -258,8 +304,8 @@ class FrameSampler:
 
     def _pass_over_draw(self) -> None:
         """Leave the generators as a draw would."""
-        rows, config = self._sequence.shape[0], self._lm.config
-        shape = (config.num_codebooks, config.card)
+        rows = self._sequence.shape[0]
+        shape = (self._pattern.num_codebooks, self._lm.card)
         for generator in self._generators:
             pass_over((rows, *shape) if len(self._generators) == 1 else shape, self.settings, generator)
 

@@ -95,7 +95,11 @@ def sample(logits: Tensor, settings: SamplingSettings, generator: torch.Generato
     """
     if settings.temperature == 0:
         return logits.argmax(dim=-1)
-    probabilities = torch.softmax(logits.float() / settings.temperature, dim=-1)
+    return sample_from(torch.softmax(logits.float() / settings.temperature, dim=-1), settings, generator)
+
+
+def sample_from(probabilities: Tensor, settings: SamplingSettings, generator: torch.Generator) -> Tensor:
+    """Draw one token from each distribution ``[…, card]``, by top-k and top-p of the settings alone: ``[…]`` tokens."""
     if settings.top_p > 0:
         ordered, tokens = probabilities.sort(dim=-1, descending=True)
         before = ordered.cumsum(dim=-1) - ordered
@@ -103,11 +107,15 @@ def sample(logits: Tensor, settings: SamplingSettings, generator: torch.Generato
         drawn = draw(kept / kept.sum(dim=-1, keepdim=True), generator)
         return tokens.gather(-1, drawn.unsqueeze(-1)).squeeze(-1)
     if settings.top_k > 0:
-        k = min(settings.top_k, probabilities.shape[-1])
-        least = probabilities.topk(k, dim=-1).values[..., -1:]
-        probabilities = probabilities.masked_fill_(probabilities < least, 0)
-        probabilities = probabilities / probabilities.sum(dim=-1, keepdim=True)
+        probabilities = keep_likeliest(probabilities, settings.top_k)
     return draw(probabilities, generator)
+
+
+def keep_likeliest(probabilities: Tensor, count: int) -> Tensor:
+    """Of each distribution ``[…, card]`` only the ``count`` likeliest tokens, and those as likely as the last of them."""
+    least = probabilities.topk(min(count, probabilities.shape[-1]), dim=-1).values[..., -1:]
+    kept = probabilities.masked_fill(probabilities < least, 0)
+    return kept / kept.sum(dim=-1, keepdim=True)
 
 
 def draw(probabilities: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,130 +1,29 @@
-"""What changes while the LM runs: the conditions that streams listen to, and the caches of what they have heard.
+"""What changes while the LM runs: which rows hear what, and the caches of what they have heard.
 
-A text reaches the LM in one of two ways. Models with cross-attention look at it from every layer. Melody models (Copet et al.,
-2023, section 2.3) hear it before the first code, after the melody: their sequence is ``[chroma, text, codes]``, with positions
-counted from its beginning. A `Condition` has a place for both, and so has a `Session`; what a model has no use for is empty.
-
-A score is heard in neither way: each of its rows is added to the embedding of the step that samples the row's frame.
-
-A stream may have several conditions, each with a weight (`Mix`): each is heard by a row of its own, beside one null row, and
-guidance joins them (Liu et al., 2022, "Compositional Visual Generation with Composable Diffusion Models").
+Models with cross-attention look at their text from every layer. Melody models (Copet et al., 2023, section 2.3) and style models
+(Rouard et al., 2024) hear it before the first code: their sequence is ``[melody or style, text, codes]``, with positions counted
+from its beginning. A `Session` has a place for both. See `engine.runtime.conditions` for what is heard.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.runtime.conditions import Condition, Mix, Parts, Score, parts_of, same_words, weigh
 from engine.runtime.sampling import Blend
 
 if TYPE_CHECKING:
     from engine.runtime.lm import MusicgenLM
 
-NULL_BIN = 0
-"""The null melody is this bin of chroma in every frame, and not zeros: so the models were trained, and so silence comes out too."""
-
-
 _PREFIX_GRAIN = 64
 """Caches have room for prefixes up to a multiple of this, so that most new texts find it."""
 _SCORE_BLOCK = 64
 """Frames of a score that are projected at once."""
-
-MOST_PARTS = 16
-"""Of a `Mix`. Each is a row of every step. Eight prompts may turn into eight others."""
-
-
-class Melody(Protocol):
-    """A melody that goes on for as long as a stream does; see `engine.conditioning.melody`."""
-
-    def window(self, frame: int) -> Tensor:
-        """The bins of chroma, whole numbers ``[chroma_frames]``, of a window that begins at this frame of the stream."""
-
-
-class Score(Protocol):
-    """What is known about the frames of a stream, one by one; see `engine.conditioning.score`."""
-
-    def rows(self, frame: int, count: int) -> NDArray[np.float32]:
-        """The features ``[count, score_features]`` of the frames from ``frame`` of the stream on."""
-
-
-@dataclass(frozen=True)
-class Prefix:
-    """What a melody model hears before the codes.
-
-    Attributes:
-        chroma: ``[bins, dim]``, each bin's embedding.
-        frames: how many frames of chroma stand at the beginning.
-        melody: where they come from; None is the null melody.
-        text: ``[length, dim]`` projected text, zeros where it is masked. The null row has zeros throughout.
-    """
-
-    chroma: Tensor
-    frames: int
-    melody: Melody | None
-    text: Tensor
-
-    @property
-    def length(self) -> int:
-        return self.frames + len(self.text)
-
-    def rows(self, frame: int) -> Tensor:
-        """The conditional and the null row, ``[2, length, dim]``, for a window that begins at ``frame`` of the stream."""
-        null = self.chroma[NULL_BIN].expand(self.frames, -1)
-        sung = null if self.melody is None else self.chroma[self.melody.window(frame).to(self.chroma.device)]
-        if sung.shape != null.shape:
-            raise ValueError(f"a melody of {len(sung)} frames, not {self.frames}")
-        return torch.stack((torch.cat((sung, self.text)), torch.cat((null, torch.zeros_like(self.text)))))
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What one stream listens to, ready for the LM; made by `MusicgenLM.condition`.
-
-    It belongs to no session: the same condition may be used by any number of streams, at any time.
-
-    Attributes:
-        keys_values: what cross-attention looks at, ``[layers, 2, heads, length, head_dim]``. Length 0 is the null condition:
-            projected null text is all zeros and attention has no bias, so that its output is exactly zero and need not be computed.
-        prefix: what is heard before the codes; None where text is heard by cross-attention.
-        score: what is heard frame by frame; None adds nothing.
-    """
-
-    keys_values: Tensor
-    prefix: Prefix | None = None
-    score: Score | None = None
-
-    @property
-    def length(self) -> int:
-        return self.keys_values.shape[3]
-
-
-@dataclass(frozen=True)
-class Mix:
-    """Several conditions of one stream, joined by guidance: ``null + guidance · Σ weight · (conditional - null)``.
-
-    Attributes:
-        parts: 1 to 16 conditions, each with its weight; the weights add up to 1. One below 0 leads away from its condition.
-
-    Raises:
-        ValueError: another number of parts, or weights that are not finite or add up to something else.
-    """
-
-    parts: tuple[tuple[Condition, float], ...]
-
-    def __post_init__(self) -> None:
-        if not 1 <= len(self.parts) <= MOST_PARTS:
-            raise ValueError(f"{len(self.parts)} parts, not 1 to {MOST_PARTS}")
-        total = sum(weight for _, weight in self.parts)
-        if not math.isclose(total, 1, abs_tol=1e-6):
-            raise ValueError(f"weights that add up to {total}, not 1")
 
 
 class LayerMemory(NamedTuple):
@@ -133,9 +32,6 @@ class LayerMemory(NamedTuple):
     keys_values: Tensor
     cross_keys: Tensor | None
     cross_values: Tensor | None
-
-
-_Parts = tuple[tuple[Condition, float], ...]
 
 
 class Session:
@@ -187,14 +83,14 @@ class Session:
         self.cross_mask: Tensor | None = None
         self._lm = lm
         self._frame = frame
-        self._parts: list[_Parts] = []
+        self._parts: list[Parts] = []
         self._heard: list[Condition] = []
         self._leads: tuple[int, ...] = ()
         self._caches: list[Tensor] = []
         self._score_block = -1
         self._score_rows: list[tuple[Score, Tensor]] = []
         self._scores: Tensor | None = None
-        self._take([_parts_of(condition) for condition in conditions], anew=True)
+        self._take([parts_of(condition) for condition in conditions], anew=True)
 
     @property
     def rows(self) -> int:
@@ -227,7 +123,7 @@ class Session:
         Raises:
             ValueError: a prefix for which the model has no positions.
         """
-        parts = self._parts if conditions is None else [_parts_of(condition) for condition in conditions]
+        parts = self._parts if conditions is None else [parts_of(condition) for condition in conditions]
         self.rewind()
         self._frame = frame
         self._take(parts, anew=True)
@@ -244,7 +140,7 @@ class Session:
         Raises:
             ValueError: a prefix for which the model has no positions; the session stays as it was.
         """
-        self._take([*self._parts[:stream], _parts_of(condition), *self._parts[stream + 1 :]])
+        self._take([*self._parts[:stream], parts_of(condition), *self._parts[stream + 1 :]])
 
     def scores(self, start: int, end: int) -> Tensor | None:
         """What the scores add to the conditional rows at these positions, ``[rows, end - start, dim]``; None: nothing.
@@ -304,7 +200,7 @@ class Session:
         return own.unsqueeze(1)
 
     @torch.inference_mode()
-    def _take(self, parts: list[_Parts], *, anew: bool = False) -> None:
+    def _take(self, parts: list[Parts], *, anew: bool = False) -> None:
         """Listen to these parts, stream by stream, from now on.
 
         Args:
@@ -333,38 +229,25 @@ class Session:
         self._reserve(-(-length // _PREFIX_GRAIN) * _PREFIX_GRAIN + self.positions, origins)
         self._pack_memory()
 
-    def _origins(self, parts: list[_Parts]) -> list[int]:
+    def _origins(self, parts: list[Parts]) -> list[int]:
         """For each row to be, the present row whose cache it takes over; empty before there are any."""
         origins, first = [], 0
         for old, new in zip(self._parts, parts, strict=False):
             heaviest = max(range(len(old)), key=lambda index: old[index][1])
             for condition, _ in new:
                 same = [index for index, (known, _) in enumerate(old) if known is condition]
-                same += [index for index, (known, _) in enumerate(old) if known.keys_values is condition.keys_values]
+                same += [index for index, (known, _) in enumerate(old) if same_words(known, condition)]
                 origins.append(first + (same[0] if same else heaviest))
             first += len(old)
         return [*origins, *range(first, self.rows)] if origins else []
 
-    def _weigh(self, parts: list[_Parts]) -> None:
+    def _weigh(self, parts: list[Parts]) -> None:
         """Note which rows belong to which stream, and how much each of them counts."""
         self._parts = parts
-        counts = [len(stream) for stream in parts]
-        most = max(counts)
-        if most == 1:
-            self.owners = self.blend = None
-            return
-        device = self._lm.device
-        firsts = [sum(counts[:stream]) for stream in range(len(counts))]
-        # A stream with fewer parts than another counts its first row again, with a weight of 0.
-        rows = [
-            [first + part * (part < count) for first, count in zip(firsts, counts, strict=True)] for part in range(most)
-        ]
-        weights = [[stream[part][1] if part < len(stream) else 0.0 for stream in parts] for part in range(most)]
-        self.owners = torch.tensor([stream for stream, count in enumerate(counts) for _ in range(count)], device=device)
-        self.blend = Blend(torch.tensor(rows, device=device), torch.tensor(weights, device=device))
+        self.owners, self.blend = weigh(parts, self._lm.device)
 
     def _lay_prefixes(
-        self, parts: list[_Parts], heard: list[Condition], origins: list[int], *, anew: bool
+        self, parts: list[Parts], heard: list[Condition], origins: list[int], *, anew: bool
     ) -> tuple[Tensor, tuple[int, ...], int]:
         """Lay the prefixes side by side: ``[rows, length, dim]``, where each begins, and how much is heard already.
 
@@ -410,7 +293,7 @@ class Session:
             self._caches.clear()
             self.layers.clear()
             self.prefix_heard = 0
-            shape = (2, rows, config.heads, slots, config.head_dim)
+            shape = (2, rows, config.kv_heads, slots, config.head_dim)
             self._caches = [torch.zeros(shape, device=lm.device, dtype=lm.cache_dtype) for _ in range(config.layers)]
             return
         self.layers.clear()
@@ -430,20 +313,23 @@ class Session:
     def _pack_memory(self) -> None:
         """Give every layer its cache, and its rows' keys and values side by side, each masked to its own length."""
         caches = [cache[:, : self.rows] for cache in self._caches]
-        lengths = [condition.length for condition in self._heard]
+        looked_at = [condition.keys_values for condition in self._heard]
+        if self.guided:
+            beside = (stream[0][0].null_keys_values for stream in self._parts)
+            looked_at += [keys_values for keys_values in beside if keys_values is not None]
+        lengths = [keys_values.shape[3] for keys_values in looked_at]
         longest = max(lengths)
         self.cross_mask = None
         if longest == 0:
             self.layers = [LayerMemory(cache, None, None) for cache in caches]
             return
-        if len(self._heard) == 1:
-            packed = self._heard[0].keys_values.unsqueeze(2)
+        if len(looked_at) == 1:
+            packed = looked_at[0].unsqueeze(2)
         else:
-            first = self._heard[0].keys_values
-            layers, _, heads, _, head_dim = first.shape
-            packed = first.new_zeros(layers, 2, len(self._heard), heads, longest, head_dim)
-            for row, condition in enumerate(self._heard):
-                packed[:, :, row, :, : condition.length] = condition.keys_values
+            layers, _, heads, _, head_dim = looked_at[0].shape
+            packed = looked_at[0].new_zeros(layers, 2, len(looked_at), heads, longest, head_dim)
+            for row, (keys_values, length) in enumerate(zip(looked_at, lengths, strict=True)):
+                packed[:, :, row, :, :length] = keys_values
             if min(lengths) < longest:
                 # A null condition looks at zeros, which gives zero: were it masked everywhere, softmax would give NaN.
                 seen = torch.tensor([length or longest for length in lengths], device=packed.device)
@@ -452,7 +338,3 @@ class Session:
             LayerMemory(cache, keys, values)
             for cache, (keys, values) in zip(caches, (layer.unbind() for layer in packed), strict=True)
         ]
-
-
-def _parts_of(condition: Condition | Mix) -> _Parts:
-    return condition.parts if isinstance(condition, Mix) else ((condition, 1.0),)
