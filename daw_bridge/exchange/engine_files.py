@@ -34,7 +34,7 @@ from protocols.exchange_messages import (
     TransferOpened,
     Uploaded,
 )
-from protocols.messages import Fail, Hello, Reply, Request, Welcome
+from protocols.messages import Event, Fail, Hello, Reply, Request, Welcome
 from protocols.wire import decode_answer, encode_request, error_of
 
 Progress = Callable[[int, int], None]
@@ -233,15 +233,27 @@ class EngineFiles:
         self._socket.send_multipart(encode_request(self._last_id, request, payload))
         return self._last_id
 
+    def _listen(self, seconds: float) -> bool:
+        """Take one message; False when none comes for so long."""
+        assert self._socket is not None
+        if not self._socket.poll(max(0, int(1000 * seconds))):
+            return False
+        key, content = decode_answer(self._socket.recv_multipart())
+        if isinstance(key, int) and key:
+            self._replies[key] = content
+        elif isinstance(content, Event):
+            self._heard(content)
+        return True
+
+    def _heard(self, event: Event) -> None:
+        """What the engine says by itself, such as that it has another model: nothing here."""
+
     def _wait(self, number: int, reply: type[R], times: float = 1) -> R:
         assert self._socket is not None
         deadline = time.monotonic() + times * self._patience
         while number not in self._replies:
-            if not self._socket.poll(max(0, int(1000 * (deadline - time.monotonic())))):
+            if not self._listen(deadline - time.monotonic()):
                 raise RequestError(ErrorCode.ENGINE_LOST, "engine", self._endpoint, "a running engine that answers")
-            key, content = decode_answer(self._socket.recv_multipart())
-            if isinstance(key, int) and key:
-                self._replies[key] = content
         found = self._replies.pop(number)
         if isinstance(found, Fail):
             raise error_of(found)

@@ -1,89 +1,122 @@
-"""The neural audio codec: whole-file encode and decode, and decoding as a stream that equals the whole file."""
+"""Codecs that decode on a stream: their common part, and EnCodec, whose streams equal the whole-file decode.
+
+`StreamedCodec` is the common part of every codec that is a chain of streaming layers between codes and audio; what such a codec
+is to others is `engine.runtime.audio_codec.AudioCodec`. `Codec` is EnCodec that takes a signal in one piece (16, 24 and 32 kHz);
+`make_codec` picks between it and the one in chunks (48 kHz).
+"""
 
 from __future__ import annotations
 
-import copy
+from abc import ABC, abstractmethod
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch import Tensor
 
-from engine.runtime.seanet import StreamingNetwork, build_network
-from engine.runtime.streaming_layers import Recurrence, Window
+from engine.runtime.audio_codec import AudioCodec, Chunks, Encoded, EncodedStream, EncoderStream, LevelMeter
+from engine.runtime.encodec_weights import GROUP_NORM, EncodecWeights
+from engine.runtime.encoding import SignalDecoder, StreamingEncoder, checked_scales, refuse_ended
+from engine.runtime.quantizers import EuclideanQuantizer
+from engine.runtime.seanet import StreamingNetwork, build_decoder, build_encoder
+from engine.runtime.streaming_layers import tensor_bytes
 from protocols.errors import ErrorCode, RequestError
 
 if TYPE_CHECKING:
     from transformers import EncodecModel
 
+    from engine.runtime.quantizers import Quantizer
 
-class Codec:
-    """An EnCodec model: audio to codes, codes to audio, and codes to audio while they are being made.
 
-    The model that it is built from stays untouched and is not needed afterwards. Encoding runs in float32 whatever
-    ``dtype`` says: the residual quantiser turns rounding errors into other codes, and a prompt is encoded once.
+class StreamedCodec(ABC):
+    """The common part of codecs; an `engine.runtime.audio_codec.AudioCodec`, where the attributes are documented.
+
+    A mono codec with two channels is interleaved stereo: the codec runs once per channel and the codebook streams alternate, 1L,
+    1R, 2L, 2R… (MusicGen's stereo models). Encoding runs in float32 whatever ``dtype`` says: the residual quantiser turns
+    rounding errors into other codes, and a prompt is encoded once.
 
     Immutable after construction: any thread may call any method. A `StreamingDecoder` belongs to one thread.
 
     Args:
-        encodec: holds the weights.
-        channels: of the audio. With a mono codec, 2 is interleaved stereo: the codec runs once per channel and the
-            codebook streams alternate, 1L, 1R, 2L, 2R… (MusicGen's stereo models). A two-channel codec takes 2.
+        sample_rate: in Hz.
+        hop_length: samples per frame and channel.
+        native: channels of the network's own audio.
+        channels: of the audio: ``native``, or 2 with a mono codec.
+        tables: for each codebook what its entries add to the decoder's input, ``[card, dimension]``.
         device: where encoding and decoding run.
         dtype: of the decoder: float32, bfloat16 or float16. Audio is float32 always.
+        fingerprint: what its codes mean; see `engine.runtime.encodec_weights.fingerprint_of`.
+        scaled: whether an encoded signal carries scales.
+        obstacle: why codes alone, taken frame by frame, do not make the audio; empty when they do.
 
     Attributes:
-        sample_rate: in Hz.
-        channels: of the audio.
-        hop_length: samples per frame and channel.
-        frame_rate: frames per second, exact.
-        num_codebooks: rows of ``codes``, as the language model counts them: doubled for interleaved stereo.
-        card: codes per codebook; a code is 0 to ``card - 1``.
+        interleaved: whether it is interleaved stereo.
+        runs: of the network per stream: 2 for interleaved stereo, else 1.
+        fills_frames: whether the last frame of a signal is filled with zeros before it is encoded.
+        missing_samples: how many samples the network's whole-file decode lacks at its end; zeros stand for them.
 
     Raises:
         RequestError: ``unsupported`` when the codec has no way to carry that many channels.
     """
 
-    def __init__(self, encodec: EncodecModel, channels: int, device: torch.device | str, dtype: torch.dtype) -> None:
-        config = encodec.config
-        native = int(config.audio_channels)
+    fills_frames = False
+    missing_samples = 0
+    chunks: Chunks | None = None
+
+    def __init__(
+        self,
+        *,
+        sample_rate: int,
+        hop_length: int,
+        native: int,
+        channels: int,
+        tables: list[Tensor],
+        device: torch.device | str,
+        dtype: torch.dtype,
+        fingerprint: str,
+        scaled: bool = False,
+        obstacle: str = "",
+    ) -> None:
         if channels not in (native, 2) or native > 2:
             raise RequestError(ErrorCode.UNSUPPORTED, "channels", channels, f"{native}, or 2 with a mono codec")
         self.device = torch.device(device)
         self.dtype = dtype
         self.channels = channels
         self.interleaved = channels != native
-        self.sample_rate = int(config.sampling_rate)
-        self.hop_length = int(config.hop_length)
-        self.frame_rate = Fraction(self.sample_rate, self.hop_length)
-        self.card = int(config.codebook_size)
-        # Rows of codes per frame of one run of the codec, and runs of the codec per stream.
-        self._runs = channels if self.interleaved else 1
-        self.num_codebooks = int(config.num_quantizers) * self._runs
+        self.runs = channels if self.interleaved else 1
+        self.sample_rate = sample_rate
+        self.hop_length = hop_length
+        self.frame_rate = Fraction(sample_rate, hop_length)
+        self.card = int(tables[0].shape[0])
+        self.num_codebooks = len(tables) * self.runs
+        self.fingerprint = fingerprint
+        self.scaled = scaled
+        self._obstacle = obstacle
+        self._embeddings = torch.cat(tables).to(self.device, dtype)
+        self._offsets = torch.arange(len(tables), device=self.device) * self.card
 
-        self._obstacle = _obstacle(config)
-        self._network: StreamingNetwork | None = None
-        with torch.no_grad():
-            self._encoder = _copy_encoder(encodec.encoder).to(self.device, torch.float32)
-            self._books: list[Any] = list(copy.deepcopy(encodec.quantizer).to(self.device, torch.float32).eval().layers)
-            books: list[Tensor] = [book.codebook.embed for book in self._books]
-            self._embeddings = torch.cat(books).to(dtype)
-            self._offsets = torch.arange(len(books), device=self.device) * self.card
-            if not self._obstacle:
-                self._network = build_network(encodec.decoder, self.device, dtype)
+    @property
+    @abstractmethod
+    def network(self) -> StreamingNetwork:
+        """The decoder, as it runs on streams."""
+
+    @property
+    def latent_dimension(self) -> int:
+        """Values per frame of the decoder's input."""
+        return int(self._embeddings.shape[1])
 
     @property
     def lookahead_samples(self) -> int:
         """How far a running stream's audio stays behind its codes, in samples: the right context of the decoder."""
-        return self._streamable().delay
+        self._refuse_obstacle()
+        return self.network.delay
 
     @torch.inference_mode()
     def encode(self, audio: Tensor, num_codebooks: int | None = None) -> Tensor:
         """Encode a whole file: ``[channels, samples]`` in -1…1 to codes ``[num_codebooks, frames]`` (int64).
 
-        Equals ``EncodecModel.encode``; the last frame may be partly filled, ``frames = ceil(samples / hop_length)``.
+        Equals the reference's encode; the last frame may be partly filled, ``frames = ceil(samples / hop_length)``.
 
         Args:
             audio: at the codec's sample rate, on any device.
@@ -94,30 +127,59 @@ class Codec:
                 ``out_of_range`` for the wrong number of channels or codebooks, ``not_audio`` for NaN or infinity,
                 ``unsupported`` for codecs that need more than codes to decode.
         """
-        self._streamable()
-        books = self._count_books(self.num_codebooks if num_codebooks is None else num_codebooks, "num_codebooks")
-        if audio.dim() != 2 or not audio.is_floating_point():
-            shape = f"{tuple(audio.shape)} of {audio.dtype}"
-            raise RequestError(ErrorCode.BAD_TYPE, "audio", shape, "[channels, samples] of floats")
-        if audio.shape[0] != self.channels:
-            raise RequestError(ErrorCode.OUT_OF_RANGE, "channels", audio.shape[0], str(self.channels))
-        if not audio.shape[1]:
-            raise RequestError(ErrorCode.EMPTY, "audio", allowed="at least one sample")
-        audio = audio.to(self.device, torch.float32)
-        if not torch.isfinite(audio).all():
-            raise RequestError(ErrorCode.NOT_AUDIO, "audio", "NaN or infinite samples", "finite samples")
-        residual = self._encoder(audio.view(self._runs, -1, audio.shape[1]))
-        rows = []
-        for book in self._books[:books]:
-            rows.append(book.encode(residual))
-            residual = residual - book.decode(rows[-1])
-        return torch.stack(rows).view(books * self._runs, -1)
+        if self.scaled or self.chunks is not None:
+            what = "one that overlaps chunks of audio" if self.chunks is not None else "one that scales by loudness"
+            raise RequestError(ErrorCode.UNSUPPORTED, "codec", what, "codecs whose codes alone make the audio")
+        return self.encode_whole(audio, num_codebooks).codes
+
+    @torch.inference_mode()
+    def encode_whole(self, audio: Tensor, num_codebooks: int | None = None) -> Encoded:
+        """Encode a whole file with all that its decoder needs; see `engine.runtime.audio_codec.AudioCodec`."""
+        audio = self.checked(audio)
+        meter = self.level_meter()
+        if self.scaled and self.chunks is None:
+            meter.add(audio)
+        stream = self._encoder(num_codebooks, meter.scales if self.scaled and self.chunks is None else None)
+        return Encoded.join([stream.encode(audio), stream.flush()])
+
+    @torch.inference_mode()
+    def decode_whole(self, encoded: Encoded) -> Tensor:
+        """The audio of an encoded signal: float32 ``[channels, encoded.samples]``.
+
+        Raises:
+            RequestError: for codes, scales or a number of samples that do not belong together.
+        """
+        frames = encoded.codes.shape[-1]
+        fits = (frames - 1) * self.hop_length < encoded.samples <= frames * self.hop_length if frames else False
+        if self.chunks is not None:
+            fits = encoded.samples >= 0 and sum(self.chunks.frames_of(encoded.samples)) == frames
+        if not fits and (frames or encoded.samples):
+            allowed = f"as many as {frames} frames hold"
+            raise RequestError(ErrorCode.OUT_OF_RANGE, "samples", encoded.samples, allowed)
+        stream = self._signal_decoder(encoded.samples)
+        return torch.cat((stream.decode(encoded), stream.flush()), -1)
+
+    def encoder_stream(self, num_codebooks: int | None = None, scales: Tensor | None = None) -> EncoderStream:
+        """Begin to encode a signal of unknown length; see `engine.runtime.audio_codec.AudioCodec`."""
+        if self.chunks is None:
+            self._refuse_obstacle()
+        return self._encoder(num_codebooks, scales)
+
+    def decoder_stream(self, samples: int | None = None) -> EncodedStream:
+        """Begin to decode an encoded signal; see `engine.runtime.audio_codec.AudioCodec`."""
+        if self.chunks is None:
+            self._refuse_obstacle()
+        return self._signal_decoder(samples)
+
+    def level_meter(self) -> LevelMeter:
+        """Measures the scales that `encoder_stream` needs of a codec that scales whole signals."""
+        return LevelMeter(self.runs)
 
     @torch.inference_mode()
     def decode(self, codes: Tensor) -> Tensor:
         """Decode a whole file: codes ``[codebooks, frames]`` to float32 ``[channels, frames * hop_length]``.
 
-        Equals ``EncodecModel.decode`` but for rounding, and so does what `stream` gives. Working memory does not grow
+        Equals the reference's decode but for rounding, and so does what `stream` gives. Working memory does not grow
         with the length. Fewer codebooks than `num_codebooks` decode coarser.
 
         Raises:
@@ -134,9 +196,10 @@ class Codec:
             frame: of the stream, that comes first. What is decoded from there equals the whole, once the codec's memory is over.
 
         Raises:
-            RequestError: ``unsupported`` for codecs that look at the whole file (EnCodec 48 kHz).
+            RequestError: ``unsupported`` for codecs that look at the whole file, or at chunks of it (EnCodec 48 kHz).
         """
-        return StreamingDecoder(self, self._streamable(), batch, frame)
+        self._refuse_obstacle()
+        return StreamingDecoder(self, self.network, batch, frame)
 
     def embed(self, codes: Tensor) -> Tensor:
         """Look up codes ``[batch, codebooks, n]``: the decoder's input ``[batch * runs, n, dimension]``.
@@ -150,31 +213,145 @@ class Codec:
         """
         if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
             raise RequestError(ErrorCode.BAD_TYPE, "codes", codes.dtype, "integers")
-        books = self._count_books(codes.shape[1], "codes")
+        books = self.count_books(codes.shape[1], "codes")
         if codes.device.type == "cpu" and codes.numel():
             low, high = (int(bound) for bound in torch.aminmax(codes))
             if low < 0 or high >= self.card:
                 wrong = low if low < 0 else high
                 raise RequestError(ErrorCode.OUT_OF_RANGE, "codes", wrong, f"0 to {self.card - 1}")
         batch, _, count = codes.shape
-        codes = codes.to(self.device, torch.long).view(batch, books, self._runs, count).permute(0, 2, 3, 1)
+        codes = codes.to(self.device, torch.long).view(batch, books, self.runs, count).permute(0, 2, 3, 1)
         rows = F.embedding(codes + self._offsets[:books], self._embeddings).sum(3)
         return rows.flatten(0, 1)
 
-    def _count_books(self, rows: int, field: str) -> int:
-        """The codebooks that each run of the codec reads when there are ``rows`` rows of codes."""
-        if not 1 <= rows <= self.num_codebooks or rows % self._runs:
-            step = f" in steps of {self._runs}" if self._runs > 1 else ""
-            raise RequestError(
-                ErrorCode.OUT_OF_RANGE, field, rows, f"{self._runs} to {self.num_codebooks} codebooks{step}"
-            )
-        return rows // self._runs
+    def count_books(self, rows: int, field: str) -> int:
+        """The codebooks that each run of the codec reads when there are ``rows`` rows of codes.
 
-    def _streamable(self) -> StreamingNetwork:
-        if self._network is None:
+        Raises:
+            RequestError: ``out_of_range``, naming ``field``, when there can be no so many rows.
+        """
+        if not 1 <= rows <= self.num_codebooks or rows % self.runs:
+            step = f" in steps of {self.runs}" if self.runs > 1 else ""
+            raise RequestError(
+                ErrorCode.OUT_OF_RANGE, field, rows, f"{self.runs} to {self.num_codebooks} codebooks{step}"
+            )
+        return rows // self.runs
+
+    def checked(self, audio: Tensor, *, empty: bool = False) -> Tensor:
+        """Audio ``[channels, samples]`` as float32 on the codec's device.
+
+        Raises:
+            RequestError: as `encode` does; with ``empty``, no sample will do.
+        """
+        if audio.dim() != 2 or not audio.is_floating_point():
+            shape = f"{tuple(audio.shape)} of {audio.dtype}"
+            raise RequestError(ErrorCode.BAD_TYPE, "audio", shape, "[channels, samples] of floats")
+        if audio.shape[0] != self.channels:
+            raise RequestError(ErrorCode.OUT_OF_RANGE, "channels", audio.shape[0], str(self.channels))
+        if not audio.shape[1] and not empty:
+            raise RequestError(ErrorCode.EMPTY, "audio", allowed="at least one sample")
+        audio = audio.to(self.device, torch.float32)
+        if not torch.isfinite(audio).all():
+            raise RequestError(ErrorCode.NOT_AUDIO, "audio", "NaN or infinite samples", "finite samples")
+        return audio
+
+    @abstractmethod
+    def _encoder(self, num_codebooks: int | None, scales: Tensor | None) -> EncoderStream:
+        """What `encoder_stream` gives, whatever memory it needs."""
+
+    def _signal_decoder(self, samples: int | None) -> EncodedStream:
+        """What `decoder_stream` gives, whatever memory it needs."""
+        return SignalDecoder(self, StreamingDecoder(self, self.network), samples)
+
+    def _books(self, num_codebooks: int | None) -> int:
+        return self.count_books(self.num_codebooks if num_codebooks is None else num_codebooks, "num_codebooks")
+
+    def _checked_scales(self, scales: Tensor | None) -> Tensor | None:
+        """Of `encoder_stream`."""
+        needed = self.runs if self.scaled and self.chunks is None else 0
+        if scales is None and needed:
+            raise RequestError(ErrorCode.OUT_OF_RANGE, "scales", "none", f"{needed}, as a LevelMeter measures them")
+        return None if scales is None else checked_scales(scales, needed, self.device)
+
+    def _refuse_obstacle(self) -> None:
+        if self._obstacle:
             allowed = "codecs whose codes alone make the audio, as the 16, 24 and 32 kHz EnCodec do"
             raise RequestError(ErrorCode.UNSUPPORTED, "codec", self._obstacle, allowed)
+
+
+class Codec(StreamedCodec):
+    """An EnCodec model that takes a signal in one piece: audio to codes, codes to audio, and codes to audio while they are made.
+
+    The model that it is built from stays untouched and is not needed afterwards. With group norm it knows whole files only:
+    `stream` and the streams of signals refuse.
+
+    Args:
+        encodec: holds the weights.
+        channels: of the audio. With a mono codec, 2 is interleaved stereo; a two-channel codec takes 2.
+        device: where encoding and decoding run.
+        dtype: of the decoder: float32, bfloat16 or float16. Audio is float32 always.
+
+    Raises:
+        RequestError: ``unsupported`` when the codec has no way to carry that many channels, or for a layer without a streaming
+            form; ``malformed`` for weights that do not fit their shape.
+    """
+
+    def __init__(
+        self, encodec: EncodecModel | EncodecWeights, channels: int, device: torch.device | str, dtype: torch.dtype
+    ) -> None:
+        weights = encodec if isinstance(encodec, EncodecWeights) else EncodecWeights.of_model(encodec)
+        with torch.no_grad():
+            books = [weights.codebook(index) for index in range(weights.codebooks)]
+            super().__init__(
+                sample_rate=weights.sample_rate,
+                hop_length=weights.decoder.hop_length,
+                native=weights.decoder.channels,
+                channels=channels,
+                tables=books,
+                device=device,
+                dtype=dtype,
+                fingerprint=weights.fingerprint,
+                scaled=weights.scaled,
+                obstacle=self._obstacle_of(weights),
+            )
+            self._quantizer: Quantizer = EuclideanQuantizer([book.to(self.device) for book in books])
+            self._encoder_network = build_encoder(weights, self.device)
+            self._network = build_decoder(weights, self.device, dtype)
+
+    @property
+    def network(self) -> StreamingNetwork:
         return self._network
+
+    def _encoder(self, num_codebooks: int | None, scales: Tensor | None) -> EncoderStream:
+        books, scales = self._books(num_codebooks), self._checked_scales(scales)
+        # A second: long enough for large products, short enough to be little memory.
+        block = max(1, round(self.frame_rate)) * self.hop_length
+        return StreamingEncoder(self, self._encoder_network, self._quantizer, books, scales, block)
+
+    def _obstacle_of(self, weights: EncodecWeights) -> str:
+        """Why codes alone, taken frame by frame, do not make the audio of such a codec; empty when they do."""
+        if weights.chunks is not None:
+            raise RequestError(
+                ErrorCode.UNSUPPORTED, "codec", "chunk_length_s", "a codec without chunks: see make_codec"
+            )
+        if weights.encoder.settles or weights.decoder.settles:
+            return f"one with {GROUP_NORM}, which averages over the whole file"
+        return ""
+
+
+def make_codec(
+    encodec: EncodecModel | EncodecWeights, channels: int, device: torch.device | str, dtype: torch.dtype
+) -> AudioCodec:
+    """The EnCodec of these weights: a `Codec`, or an `engine.runtime.chunked_codec.ChunkedCodec`.
+
+    Raises:
+        RequestError: as they do.
+    """
+    from engine.runtime.chunked_codec import ChunkedCodec
+
+    weights = encodec if isinstance(encodec, EncodecWeights) else EncodecWeights.of_model(encodec)
+    kind = Codec if weights.chunks is None else ChunkedCodec
+    return kind(weights, channels, device, dtype)
 
 
 class StreamingDecoder:
@@ -190,7 +367,7 @@ class StreamingDecoder:
         frame: of the streams, that comes first.
     """
 
-    def __init__(self, codec: Codec, network: StreamingNetwork, batch: int = 1, frame: int = 0) -> None:
+    def __init__(self, codec: StreamedCodec, network: StreamingNetwork, batch: int = 1, frame: int = 0) -> None:
         if batch < 1:
             raise RequestError(ErrorCode.OUT_OF_RANGE, "batch", batch, "1 or more")
         self.codec = codec
@@ -200,7 +377,7 @@ class StreamingDecoder:
         self.ended = False
         self._network = network
         with torch.inference_mode():
-            self._states: list[Any] = network.new_states(batch * codec._runs, frame)
+            self._states: list[Any] = network.new_states(batch * codec.runs, frame)
 
     @property
     def lookahead_samples(self) -> int:
@@ -213,13 +390,7 @@ class StreamingDecoder:
     @property
     def state_bytes(self) -> int:
         """Memory that the stream holds between two calls; bounded, whatever the stream's length."""
-        tensors: list[Tensor | None] = []
-        for state in self._states:
-            if isinstance(state, Window):
-                tensors.append(state.rows)
-            elif isinstance(state, Recurrence):
-                tensors += (state.hidden, state.cell)
-        return sum(tensor.untyped_storage().nbytes() for tensor in tensors if tensor is not None)
+        return tensor_bytes(self._states)
 
     @torch.inference_mode()
     def decode(self, codes: Tensor) -> Tensor:
@@ -238,13 +409,25 @@ class StreamingDecoder:
                 number of codebooks or a code beyond the codebook (seen when the codes are in host memory).
             RuntimeError: after `flush`.
         """
-        self._refuse_ended()
+        refuse_ended(self.ended)
         if codes.dim() != (2 if self.batch == 1 else 3) or (self.batch > 1 and codes.shape[0] != self.batch):
             allowed = "[codebooks, frames]" if self.batch == 1 else f"[{self.batch}, codebooks, frames]"
             raise RequestError(ErrorCode.BAD_TYPE, "codes", f"shape {tuple(codes.shape)}", allowed)
-        rows = self.codec.embed(codes.unsqueeze(0) if self.batch == 1 else codes)
-        self.frames_done += rows.shape[1]
-        return self._audio(self._network.step(rows, self._states) if rows.shape[1] else None)
+        return self._taken(self.codec.embed(codes.unsqueeze(0) if self.batch == 1 else codes))
+
+    @torch.inference_mode()
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Take the next frames as latents, which need not be the sum of any codes; otherwise as `decode`.
+
+        Args:
+            latents: ``[batch * runs, n, dimension]``, with ``runs`` of the codec.
+        """
+        refuse_ended(self.ended)
+        wanted = (self.batch * self.codec.runs, self.codec.latent_dimension)
+        if latents.dim() != 3 or (latents.shape[0], latents.shape[2]) != wanted or not latents.is_floating_point():
+            allowed = f"[{wanted[0]}, frames, {wanted[1]}] of floats"
+            raise RequestError(ErrorCode.BAD_TYPE, "latents", f"shape {tuple(latents.shape)}", allowed)
+        return self._taken(latents.to(self.codec.device, self.codec.dtype, copy=True))
 
     @torch.inference_mode()
     def flush(self) -> Tensor:
@@ -255,16 +438,19 @@ class StreamingDecoder:
         Raises:
             RuntimeError: when the stream has ended already.
         """
-        self._refuse_ended()
+        refuse_ended(self.ended)
         audio = self._audio(self._network.step(None, self._states, last=True) if self.frames_done else None)
+        if self.frames_done and self.codec.missing_samples:
+            self.samples_done += self.codec.missing_samples
+            audio = F.pad(audio, (0, self.codec.missing_samples))
         assert self.samples_done == self.frames_done * self.codec.hop_length, (self.samples_done, self.frames_done)
         self.ended = True
         self._states = []
         return audio
 
-    def _refuse_ended(self) -> None:
-        if self.ended:
-            raise RuntimeError("the stream has ended: begin a new one with Codec.stream()")
+    def _taken(self, rows: Tensor) -> Tensor:
+        self.frames_done += rows.shape[1]
+        return self._audio(self._network.step(rows, self._states) if rows.shape[1] else None)
 
     def _audio(self, rows: Tensor | None) -> Tensor:
         """Turn the decoder's output ``[batch * runs, m, 1 or 2]`` into ``[channels, m]``, with a batch if it is > 1."""
@@ -273,29 +459,3 @@ class StreamingDecoder:
         self.samples_done += rows.shape[1]
         audio = rows.transpose(1, 2).reshape(self.batch, self.codec.channels, rows.shape[1])
         return audio if self.batch > 1 else audio[0]
-
-
-def _copy_encoder(encoder: nn.Module) -> nn.Module:
-    """Copy an encoder, its weight norm folded into plain convolutions."""
-    copied = copy.deepcopy(encoder)
-    for layer in list(copied.modules()):
-        conv = getattr(layer, "conv", None)
-        # Not remove_parametrizations: a copy shares the class that it would take the weight from with the original.
-        if isinstance(conv, nn.Conv1d) and parametrize.is_parametrized(conv):
-            sizes = (conv.in_channels, conv.out_channels, conv.kernel_size[0], conv.stride[0])
-            # From nowhere, since random first weights would move the global generator.
-            plain = nn.Conv1d(*sizes, dilation=conv.dilation[0], device="meta").to_empty(device=conv.weight.device)
-            plain.load_state_dict({"weight": conv.weight, "bias": conv.bias})
-            layer.conv = plain
-    return copied.requires_grad_(False).eval()
-
-
-def _obstacle(config: Any) -> str:
-    """Why codes alone, taken frame by frame, do not determine the audio of such a codec; empty when they do."""
-    if config.chunk_length_s is not None:
-        return "one that overlaps chunks of audio"
-    if config.normalize:
-        return "one that scales by the loudness of the audio"
-    if config.norm_type != "weight_norm":
-        return f"one with {config.norm_type}, which averages over the whole file"
-    return ""

@@ -1,4 +1,4 @@
-"""The spectral codec behind the interface of `engine.runtime.codec.Codec`, and its files.
+"""The spectral codec behind the interface of `engine.runtime.audio_codec.AudioCodec`, and its files.
 
 A folder of two files holds one:
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from engine.runtime.codec import Codec
+from engine.runtime.audio_codec import Encoded, EncoderStream
+from engine.runtime.codec import StreamedCodec
+from engine.runtime.encodec_weights import fingerprint_of
+from engine.runtime.encoding import refuse_ended
+from engine.runtime.seanet import StreamingNetwork
 from engine.runtime.spectral_layers import build_network
 from engine.runtime.spectral_network import Codebook, SpectralConfig, SpectralNetwork
 from protocols.errors import ErrorCode, RequestError
@@ -33,15 +36,19 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
 
-class SpectralCodec(Codec):
-    """A codec whose decoder makes spectra; everything that it can do is documented at `engine.runtime.codec.Codec`.
+# What is encoded at once: half a minute, which is more than any audio prompt has.
+_BLOCK_FRAMES = 1500
+
+
+class SpectralCodec(StreamedCodec):
+    """A codec whose decoder makes spectra; everything that it can do is documented at `engine.runtime.audio_codec.AudioCodec`.
 
     The encoder sees `SpectralConfig.encoder_lookahead` frames and half a window beyond a frame; the decoder's audio
     stays behind its codes by `lookahead_samples`, 1120 samples (35 ms) in the shipped configuration.
 
     Args:
         network: holds the weights; it is copied.
-        channels: 1, or 2 for interleaved stereo, as in `Codec`.
+        channels: 1, or 2 for interleaved stereo, as in `engine.runtime.codec.StreamedCodec`.
         device: where encoding and decoding run.
         dtype: of the decoder's matrices; encoding and the samples are float32 always.
 
@@ -56,29 +63,112 @@ class SpectralCodec(Codec):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        # Not the base class's: that one takes an EncodecModel apart. What it sets is set here from other sources.
         config = network.config
-        if channels not in (1, 2):
-            raise RequestError(ErrorCode.UNSUPPORTED, "channels", channels, "1 or 2")
-        self.device = torch.device(device)
-        self.dtype = dtype
-        self.channels = channels
-        self.interleaved = channels == 2
-        self.sample_rate = config.sample_rate
-        self.hop_length = config.hop_length
-        self.frame_rate = Fraction(config.sample_rate, config.hop_length)
-        self.card = config.codebook_size
-        self._runs = channels
-        self.num_codebooks = config.num_codebooks * channels
-        self._obstacle = ""
         with torch.no_grad():
             copied = copy.deepcopy(network).requires_grad_(False).eval()
-            self._encoder = copied.encoder.to(self.device, torch.float32)
-            books = [book.to(self.device, torch.float32) for book in copied.codebooks if isinstance(book, Codebook)]
-            self._books: list[Any] = list(books)
-            self._embeddings = torch.cat([book.embed for book in books]).to(dtype)
-            self._offsets = torch.arange(len(books), device=self.device) * self.card
+            books = [book.float() for book in copied.codebooks if isinstance(book, Codebook)]
+            super().__init__(
+                sample_rate=config.sample_rate,
+                hop_length=config.hop_length,
+                native=1,
+                channels=channels,
+                tables=[book.embed for book in books],
+                device=device,
+                dtype=dtype,
+                fingerprint=fingerprint_of((config,), network.state_dict(), books[0].embed),
+            )
+            self._codebooks = [book.to(self.device) for book in books]
+            self._encoder_network = copied.encoder.to(self.device, torch.float32)
             self._network = build_network(copied.decoder, self.device, dtype)
+
+    @property
+    def network(self) -> StreamingNetwork:
+        return self._network
+
+    def encode_rows(self, audio: Tensor, books: int) -> Tensor:
+        """Encode ``[channels, samples]`` with the first codebooks: codes ``[books * runs, frames]``."""
+        residual = self._encoder_network(audio.view(self.runs, -1, audio.shape[1]))
+        rows = []
+        for book in self._codebooks[:books]:
+            rows.append(book.encode(residual))
+            residual = residual - book.decode(rows[-1])
+        return torch.stack(rows).view(books * self.runs, -1)
+
+    def _encoder(self, num_codebooks: int | None, scales: Tensor | None) -> EncoderStream:
+        self._checked_scales(scales)
+        return SpectralEncoderStream(self, self._encoder_network.config, self._books(num_codebooks))
+
+
+class SpectralEncoderStream:
+    """Encodes a signal in windows of half a minute that see what lies before and behind them as far as the encoder does.
+
+    An `engine.runtime.audio_codec.EncoderStream`.
+
+    Args:
+        codec: whose audio it is.
+        config: of its network.
+        books: codebooks per run of the codec.
+    """
+
+    def __init__(self, codec: SpectralCodec, config: SpectralConfig, books: int) -> None:
+        self.codec = codec
+        self.samples_done, self.frames_done, self.ended = 0, 0, False
+        around = -(-config.margin // 2 // config.hop_length)
+        self._ahead = config.encoder_lookahead + around
+        past = config.kernel_size - 1
+        self._behind = around + past - config.encoder_lookahead + config.encoder_layers * past
+        self._books = books
+        self._pieces: list[Tensor] = []
+        self._first = 0
+        self._waiting = 0
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory that the stream holds between two calls: half a minute of audio at most."""
+        return sum(piece.untyped_storage().nbytes() for piece in self._pieces)
+
+    @torch.inference_mode()
+    def encode(self, audio: Tensor) -> Encoded:
+        """Take the next samples, give the codes that became final. See `engine.runtime.audio_codec.EncoderStream`."""
+        refuse_ended(self.ended)
+        audio = self.codec.checked(audio, empty=True)
+        self.samples_done += audio.shape[1]
+        codes = [torch.zeros(self._books * self.codec.runs, 0, dtype=torch.long, device=self.codec.device)]
+        # By pieces, so that what waits is a window however much comes at once.
+        for piece in torch.split(audio, _BLOCK_FRAMES * self.codec.hop_length, 1):
+            if piece.shape[1]:
+                self._pieces.append(piece.clone())
+                self._waiting += piece.shape[1]
+            while self._waiting >= self._needed():
+                codes.append(self._window())
+        return Encoded(torch.cat(codes, 1), audio.shape[1])
+
+    @torch.inference_mode()
+    def flush(self) -> Encoded:
+        """End the stream: the codes that waited for more audio."""
+        refuse_ended(self.ended)
+        self.ended = True
+        codes = torch.zeros(self._books * self.codec.runs, 0, dtype=torch.long, device=self.codec.device)
+        if self.samples_done > self.frames_done * self.codec.hop_length:
+            made = self.codec.encode_rows(torch.cat(self._pieces, 1), self._books)
+            codes = made[:, self.frames_done - self._first :]
+            self.frames_done += codes.shape[1]
+        self._pieces = []
+        return Encoded(codes, 0)
+
+    def _needed(self) -> int:
+        return (self.frames_done - self._first + _BLOCK_FRAMES + self._ahead) * self.codec.hop_length
+
+    def _window(self) -> Tensor:
+        audio, needed = torch.cat(self._pieces, 1), self._needed()
+        made = self.codec.encode_rows(audio[:, :needed], self._books)
+        start = self.frames_done - self._first
+        self.frames_done += _BLOCK_FRAMES
+        first = max(0, self.frames_done - self._behind)
+        self._pieces = [audio[:, (first - self._first) * self.codec.hop_length :].clone()]
+        self._waiting = self._pieces[0].shape[1]
+        self._first = first
+        return made[:, start : start + _BLOCK_FRAMES]
 
 
 def load_spectral_codec(

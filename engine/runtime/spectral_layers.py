@@ -17,10 +17,6 @@ from engine.runtime.seanet import StreamingNetwork
 from engine.runtime.spectral_network import Block, Entry, SpectralConfig, SpectralDecoder, add_up, synthesis
 from engine.runtime.streaming_layers import Conv, Layer, Window
 
-# Values in the largest matrix of a layer; see engine.runtime.seanet.
-_CPU_VALUES = 1 << 20
-_ACCELERATOR_VALUES = 1 << 26
-
 
 @dataclass(slots=True)
 class Overlap(Window):
@@ -164,13 +160,13 @@ def build_network(decoder: SpectralDecoder, device: torch.device, dtype: torch.d
     layers: list[Layer[Any]] = [_entry(decoder.entry, like)]
     layers += [ConvNeXt(block, like) for block in decoder.blocks if isinstance(block, Block)]
     layers.append(Synthesis(decoder, like))
-    return StreamingNetwork(layers, _CPU_VALUES if device.type == "cpu" else _ACCELERATOR_VALUES)
+    return StreamingNetwork(layers, device)
 
 
 def _entry(entry: Entry, like: Tensor) -> Normalised:
     assert entry.conv.bias is not None
     weight, bias = (value.detach().to(like, copy=True) for value in (entry.conv.weight, entry.conv.bias))
-    conv = Conv(weight, bias, pad=entry.pad, pad_mode="constant", activate=False)
+    conv = Conv(weight, bias, pad=entry.pad, pad_mode="constant")
     return Normalised(conv, entry.norm)
 
 

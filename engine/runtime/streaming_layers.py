@@ -1,4 +1,4 @@
-"""The layers of a SEANet decoder as they run on a stream: rows come in by any number, final rows go out.
+"""The layers of a codec's network as they run on a stream: rows come in by any number, final rows go out.
 
 A layer holds weights only and is shared by every stream; what a stream has to remember between two calls is a
 state object that the caller keeps. Nothing is computed twice: a convolution keeps the inputs that later outputs
@@ -9,19 +9,21 @@ Tensors here are ``[batch, rows, channels]``. With the channels last, a convolut
 product of windows that lie side by side in memory, and a transposed convolution whose kernel is twice its stride
 is a convolution of two taps whose output only has to be viewed as more rows.
 
-The network is SEANet (Tagliasacchi et al. 2020) as used by EnCodec (Défossez et al. 2022, arXiv:2210.13438).
+`engine.runtime.strided_layers` has what makes fewer rows, `engine.runtime.settled_layers` what has to see them all. The network is
+SEANet (Tagliasacchi et al. 2020) as used by EnCodec (Défossez et al. 2022, arXiv:2210.13438).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.runtime.activations import Activation, Elu
 from protocols.errors import ErrorCode, RequestError
 
 PAD_MODES: Final = ("constant", "reflect", "replicate")
@@ -32,6 +34,8 @@ _STEPWISE_ROWS: Final = 16
 # A state is a view of the rows it ends, since a copy costs a kernel; of longer rows it is a copy, to let them go.
 _VIEWED_VALUES: Final = 1 << 16
 
+
+_ELU: Final = Elu()
 
 State = TypeVar("State")
 
@@ -64,11 +68,13 @@ class Layer(ABC, Generic[State]):
 
     Attributes:
         rate: output rows per input row.
+        stride: input rows per output row.
         delay: output rows held back behind the newest input row, once the stream has started.
         width: values per input row in the largest matrix that the layer makes.
     """
 
     rate: int = 1
+    stride: int = 1
     delay: int = 0
     width: int
 
@@ -88,6 +94,17 @@ class Layer(ABC, Generic[State]):
         """
 
 
+def tensor_bytes(states: list[Any]) -> int:
+    """Memory of the tensors in states of layers: the whole of what views are views of."""
+    total = 0
+    for state in states:
+        for name in () if state is None else state.__dataclass_fields__:
+            value = getattr(state, name)
+            tensors = value if isinstance(value, list) else [value]
+            total += sum(tensor.untyped_storage().nbytes() for tensor in tensors if isinstance(tensor, Tensor))
+    return total
+
+
 def pad_rows(rows: Tensor, left: int, right: int, mode: str) -> Tensor:
     """Pad ``[batch, n, channels]`` in time; a reflection wider than the input sees zeros after its last row."""
     columns = rows.transpose(1, 2)
@@ -101,7 +118,7 @@ def pad_rows(rows: Tensor, left: int, right: int, mode: str) -> Tensor:
 
 
 class Conv(Layer[Window]):
-    """A convolution of stride 1, or a transposed one of kernel ``2 * rate``, after an optional ELU.
+    """A convolution of stride 1, or a transposed one of kernel ``2 * rate``, after an optional activation.
 
     Args:
         weight: ``[out, in, taps]``.
@@ -109,7 +126,7 @@ class Conv(Layer[Window]):
         dilation: distance of two taps in rows.
         pad: rows of padding at the start and the end of a stream.
         pad_mode: one of ``PAD_MODES``.
-        activate: whether the input goes through an ELU first.
+        activation: what the input goes through first.
         rate: output rows per input row; ``out`` holds them one after the other.
         trim: output rows to drop at the start and the end of a stream.
     """
@@ -122,7 +139,7 @@ class Conv(Layer[Window]):
         dilation: int = 1,
         pad: tuple[int, int],
         pad_mode: str,
-        activate: bool,
+        activation: Activation | None = None,
         rate: int = 1,
         trim: tuple[int, int] = (0, 0),
     ) -> None:
@@ -135,7 +152,7 @@ class Conv(Layer[Window]):
         self.span = (taps - 1) * dilation
         self.pad_left, self.pad_right = pad
         assert pad[0] + pad[1] == self.span or rate > 1
-        self.pad_mode, self.activate = pad_mode, activate
+        self.pad_mode, self.activation = pad_mode, activation
         self.rate, self.trim = rate, trim
         self.delay = self.span - self.pad_left + trim[0]
         self.width = max(taps * channels, out)
@@ -204,8 +221,8 @@ class Conv(Layer[Window]):
     def step(self, rows: Tensor | None, state: Window, last: bool) -> Tensor | None:
         if rows is not None:
             rows = rows.to(self.weight.dtype)
-            if self.activate:
-                rows = F.elu(rows, inplace=True)
+            if self.activation is not None:
+                rows = self.activation(rows, inplace=True)
         extended = self.extend(rows, state, last)
         if extended is None:
             return None
@@ -219,20 +236,28 @@ class Conv(Layer[Window]):
 
 
 class Residual(Layer[Window]):
-    """A residual block: ELU, dilated convolution, ELU, convolution of one tap, plus the shortcut.
+    """A residual block: activation, dilated convolution, activation, convolution of one tap, plus the shortcut.
 
     The rows that the first convolution holds back are raw, so that the shortcut is a slice of them and cannot fall
-    out of step. ELU keeps zeros and commutes with copying, so padding before it is padding after it.
+    out of step.
 
     Args:
         inner: the dilated convolution, without activation.
         weight: ``[channels, hidden]`` of the second one; ``bias`` ``[channels]`` of it and of the shortcut together.
         shortcut: ``[channels, channels]``, or None for the identity.
+        activations: before the first convolution and before the second one.
     """
 
-    def __init__(self, inner: Conv, weight: Tensor, bias: Tensor, shortcut: Tensor | None) -> None:
+    def __init__(
+        self,
+        inner: Conv,
+        weight: Tensor,
+        bias: Tensor,
+        shortcut: Tensor | None,
+        activations: tuple[Activation, Activation] = (_ELU, _ELU),
+    ) -> None:
         assert weight.shape[0] == inner.channels
-        self.inner = inner
+        self.inner, self.activations = inner, activations
         self.delay, self.width = inner.delay, inner.width
         self.weight, self.bias, self.shortcut = weight.t().contiguous(), bias, shortcut
 
@@ -243,7 +268,8 @@ class Residual(Layer[Window]):
         extended = self.inner.extend(rows, state, last)
         if extended is None:
             return None
-        hidden = F.elu(self.inner.product(F.elu(extended)), inplace=True)
+        first, second = self.activations
+        hidden = second(self.inner.product(first(extended)), inplace=True)
         batch, outputs, width = hidden.shape
         result = torch.addmm(self.bias, hidden.view(-1, width), self.weight).view(batch, outputs, -1)
         centre = extended[:, self.inner.pad_left : self.inner.pad_left + outputs]

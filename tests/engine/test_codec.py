@@ -16,10 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from engine.checkpoints.audiocraft.encodec import encodec_weights
+from engine.checkpoints.audiocraft.package import CODEC_FILE, read_weights
 from engine.checkpoints.torchaudio_guard import ensure_torchaudio
-from engine.runtime.codec import Codec, StreamingDecoder
+from engine.runtime.audio_codec import AudioCodec, DecoderStream
+from engine.runtime.codec import Codec
 from protocols.errors import ErrorCode, RequestError
-from tests.support.audiocraft_golden import convert
 
 CARD = 64
 CODEBOOKS = 4
@@ -89,7 +91,7 @@ def pair(name: str) -> tuple[Any, Codec]:
     return model, Codec(model, channels, "cpu", torch.float32)
 
 
-def random_codes(codec: Codec, frames: int, seed: int = 0) -> Tensor:
+def random_codes(codec: AudioCodec, frames: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, codec.card, (codec.num_codebooks, frames), generator=generator)
 
@@ -110,7 +112,7 @@ def reference_encode(model: Any, audio: Tensor) -> Tensor:
     return torch.stack(parts, 1).flatten(0, 1)
 
 
-def stream_all(stream: StreamingDecoder, codes: Tensor, sizes: list[int]) -> Tensor:
+def stream_all(stream: DecoderStream, codes: Tensor, sizes: list[int]) -> Tensor:
     return torch.cat([*(stream.decode(chunk) for chunk in torch.split(codes, sizes, -1)), stream.flush()], -1)
 
 
@@ -332,12 +334,8 @@ GOLDEN_MODELS = {"musicgen": 1, "stereo": 2, "audiogen": 1}
 
 
 @pytest.mark.parametrize("name", GOLDEN_MODELS)
-def test_audiocraft_reference(name: str, golden_dir: Path, tmp_path: Path) -> None:
-    ensure_torchaudio()
-    from transformers import MusicgenForConditionalGeneration
-
-    folder = convert(golden_dir, name, tmp_path)
-    model: Any = MusicgenForConditionalGeneration.from_pretrained(folder).audio_encoder
+def test_audiocraft_reference(name: str, golden_dir: Path) -> None:
+    model = encodec_weights(read_weights(golden_dir / name / CODEC_FILE))
     codec = Codec(model, GOLDEN_MODELS[name], "cpu", torch.float32)
     with np.load(golden_dir / f"{name}.npz") as data:
         wav, codes, decoded = (torch.from_numpy(data[f"codec_{key}"][0]) for key in ("wav", "codes", "decoded"))
@@ -412,20 +410,16 @@ def test_a_stream_without_frames_is_silent_and_ends_once() -> None:
         stream.flush()
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"norm_type": "time_group_norm"},
-        {"normalize": True},
-        {"chunk_length_s": 1.0, "overlap": 0.01},
-        {"norm_type": "time_group_norm", "normalize": True, "chunk_length_s": 1.0, "overlap": 0.01},
-    ],
-)
-def test_codecs_that_need_the_whole_file_are_refused(options: dict[str, Any]) -> None:
-    codec = Codec(make_model(sampling_rate=48_000, audio_channels=2, **options), 2, "cpu", torch.float32)
-    assert refusal(codec.stream) == (ErrorCode.UNSUPPORTED, "codec")
-    assert refusal(lambda: codec.encode(torch.zeros(2, 1000))) == (ErrorCode.UNSUPPORTED, "codec")
-    assert refusal(lambda: codec.decode(random_codes(codec, 3))) == (ErrorCode.UNSUPPORTED, "codec")
+def test_codes_that_are_not_all_are_refused() -> None:
+    """A language model has codes and nothing beside them."""
+    normed = Codec(make_model(norm_type="time_group_norm"), 1, "cpu", torch.float32)
+    assert refusal(normed.stream) == (ErrorCode.UNSUPPORTED, "codec")
+    assert refusal(lambda: normed.decode(random_codes(normed, 3))) == (ErrorCode.UNSUPPORTED, "codec")
+    assert refusal(normed.encoder_stream) == (ErrorCode.UNSUPPORTED, "codec")
+    scaled = Codec(make_model(normalize=True), 1, "cpu", torch.float32)
+    assert refusal(lambda: scaled.encode(torch.zeros(1, 1000))) == (ErrorCode.UNSUPPORTED, "codec")
+    chunked = make_model(chunk_length_s=1.0, overlap=0.01)
+    assert refusal(lambda: Codec(chunked, 1, "cpu", torch.float32)) == (ErrorCode.UNSUPPORTED, "codec")
 
 
 def test_channels_must_fit_the_codec() -> None:

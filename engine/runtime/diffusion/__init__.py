@@ -1,0 +1,1 @@
+"""MultiBandDiffusion: codes to sound by diffusion, band by band. Tensors only."""
