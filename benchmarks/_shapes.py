@@ -46,7 +46,7 @@ class ModelShape:
             layers=self.layers,
             heads=self.heads,
             ff_dim=4 * self.dim,
-            delays=DelayPattern.musicgen(_CODEBOOKS, 1).delays,
+            pattern=DelayPattern.musicgen(_CODEBOOKS, 1),
             card=self.card,
             text_dim=self.text_dim,
             text_projection=self.text_dim != self.dim,

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from engine.runtime.codec import Codec
+from engine.runtime.audio_codec import AudioCodec
 from engine.runtime.lm import MusicgenLM
 from engine.runtime.sampler import FrameSampler
 from engine.runtime.sampling import SamplingSettings
@@ -68,7 +68,7 @@ def time_our_step(lm: MusicgenLM, *, context: int, steps: int, repeats: int, tex
     config = lm.config
     now = stopwatch(lm.device)
     condition = lm.condition(torch.randn(text_tokens, config.text_dim))
-    total = context + WARM_UP_STEPS + steps + max(config.delays) + 1
+    total = context + WARM_UP_STEPS + steps + config.pattern.positions(1)
     values = []
     for repeat in range(repeats):
         sampler = FrameSampler(
@@ -91,7 +91,7 @@ def time_our_step(lm: MusicgenLM, *, context: int, steps: int, repeats: int, tex
     return Timing(tuple(values))
 
 
-def time_our_codec(codec: Codec, repeats: int, chunk: int = CODEC_CHUNK) -> Timing:
+def time_our_codec(codec: AudioCodec, repeats: int, chunk: int = CODEC_CHUNK) -> Timing:
     """Streaming decode, in milliseconds per frame, when ``chunk`` frames are decoded at once."""
     now = stopwatch(codec.device)
     codes = torch.randint(codec.card, (codec.num_codebooks, chunk), device=codec.device)

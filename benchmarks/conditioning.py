@@ -35,7 +35,7 @@ from daw_bridge.midi_clip import DRUM_CHANNEL
 from daw_bridge.midi_file import read_midi_clip
 from engine.conditioning.melody import PITCH_CLASSES, MelodyFacts, chroma
 from engine.conditioning.melody_line import melody_condition
-from engine.runtime.session import NULL_BIN
+from engine.runtime.conditions import NULL_BIN
 from engine.training.composer import TICKS_PER_BEAT, Piece, Track, compose
 from engine.training.rendering import Renderer
 from protocols.errors import RequestError

@@ -37,8 +37,8 @@ from engine.checkpoints.catalogue import find_source
 from engine.checkpoints.devices import pick_device, pick_dtype
 from engine.checkpoints.parts import quiet_transformers
 from engine.checkpoints.section import OwnSection, read_config
-from engine.process import model_threads
-from engine.runtime.codec import Codec
+from engine.cores import model_threads
+from engine.runtime.audio_codec import AudioCodec
 from engine.runtime.lm import LMConfig, MusicgenLM
 from protocols.errors import ErrorCode, RequestError
 
@@ -164,7 +164,7 @@ def _measure_ours(
     return _Ours(lm.config, step, time_our_codec(codec, repeats), single, cache, float(codec.frame_rate))
 
 
-def _load_ours(name: str, by_shape: bool, device: torch.device, dtype: torch.dtype) -> tuple[MusicgenLM, Codec]:
+def _load_ours(name: str, by_shape: bool, device: torch.device, dtype: torch.dtype) -> tuple[MusicgenLM, AudioCodec]:
     if by_shape:
         shape = SHAPES[name]
         lacks = _lacks(device, all_weights(shape.lm_config()) * dtype.itemsize)
@@ -219,12 +219,12 @@ def _peer_of(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
 
 def _checkpoint(name: str) -> Path:
     """The folder that `load_model` has just read."""
-    from engine.checkpoints import pocket, transformers_layout
+    from engine.checkpoints import hub, pocket
 
     source = find_source(name)
     if source.folder is not None:
         return source.folder
-    return transformers_layout.download(source.hub_id) if source.hub_id is not None else pocket.pocket_folder()
+    return hub.obtain(source.hub_id) if source.hub_id is not None else pocket.pocket_folder()
 
 
 def _lacks(device: torch.device, weight_bytes: int) -> str:

@@ -54,6 +54,8 @@ def remake(sidecar: Mapping[str, Any], welcome: Welcome) -> Remake:
         raise RequestError(ErrorCode.MALFORMED, "prompt_codes", str(error), "base64") from None
     known = fields_of(kind).keys() - {"patient"}
     values = {name: value for name, value in request.items() if name in known}
+    # Takes of earlier releases were all decoded by the codec.
+    values.setdefault("decoder", "codec")
     values |= {"seed": _entry(sidecar, "seed", int), "script": json.dumps(_entry(sidecar, "changes", list))}
     if codes:
         # The codes stand for the audio that was given, whether or not that file still exists.

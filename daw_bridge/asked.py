@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from daw_bridge.followed_clip import FollowedClip
+from daw_bridge.style_sound import EXCERPT
 from protocols.messages import Request
 
-KINDS = ("weights", "blend", "temperature", "top_k", "top_p", "guidance", "template", "notes")
+STYLE = ("style_path", "style_start", "style_length", "style_detail", "double_guidance")
+KINDS = ("weights", "blend", "temperature", "top_k", "top_p", "guidance", "template", "notes", *STYLE)
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,23 @@ class Asked:
 
     def after(self, request: Request, clip: FollowedClip | None) -> Asked:
         """What it is once a request was carried out, which names these notes."""
-        given = {name: getattr(request, name, None) for name in KINDS}
+        given = {name: getattr(request, name, None) for name in KINDS} | self.excerpt(request)
         values = dict(self.values) | {name: value for name, value in given.items() if value is not None}
         renamed = given["notes"] is not None or clip is not None
         return Asked(tuple(values.items()), clip if renamed else self.clip)
+
+    def excerpt(self, request: Request) -> dict[str, Any]:
+        """Where the style's excerpt lies once a request was carried out that names another; nothing where it names none.
+
+        Another file begins at its beginning; another place is one in the same file.
+        """
+        given = {name: value for name in EXCERPT if (value := getattr(request, name, None)) is not None}
+        if not given:
+            return {}
+        if "style_path" in given:
+            return {"style_start": 0.0, "style_length": 0.0} | given
+        known = {name: value for name, value in self.values if name in EXCERPT}
+        return known | given
 
 
 NOTHING = Asked()

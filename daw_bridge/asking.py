@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from audio_files.coded_files import file_of_codes, is_coded
 from audio_files.regions import Region, read_region
 from audio_files.sidecars import read_sidecar
 from daw_bridge.again import remake
@@ -20,6 +21,7 @@ from daw_bridge.midi_file import read_midi_clip
 from daw_bridge.pace import lead_of
 from daw_bridge.steering.opening import steering_of
 from daw_bridge.steering.steered import UNSTEERED, Steering, names_file
+from daw_bridge.style_sound import sent_along, style_sound
 from daw_bridge.wording import Facts, Template, Wording
 from protocols.bridge_messages import (
     BridgeUpdate,
@@ -86,6 +88,7 @@ def wording_of(message: StreamRequest | Resume) -> Wording:
 def takes_a_while(request: Playback | PlayAgain, welcome: Welcome, notes: FollowedClip | None) -> bool:
     """Whether a request names a file, which is read, or notes that are played to a model which hears no melody."""
     reads = not isinstance(request, Play) and bool(getattr(request, "path", ""))
+    reads |= bool(getattr(request, "style_path", ""))
     reads |= isinstance(request, PlayOpen) and request.govern and names_file(request.reference)
     return reads or (notes is not None and not welcome.melodies)
 
@@ -122,9 +125,13 @@ def prepare(
     facts = Facts(request.bpm, request.key, request.style, request.prompt, metre=request.metre)
     payload, about_region = b"", ""
     if isinstance(request, PlayContinue | PlayOpen) and request.path:
-        region = _region(request, welcome, files)
-        payload, about_region = _interleaved(region.audio), region.note
-        asked |= {"sample_rate": welcome.sample_rate, "channels": welcome.channels, "seam": request.seam}
+        if is_coded(request.path):
+            payload = file_of_codes(request.path, files.allowed_folders)
+            asked |= {"start": request.start, "length": request.length}
+        else:
+            region = _region(request, welcome, files)
+            payload, about_region = _interleaved(region.audio), region.note
+            asked |= {"sample_rate": welcome.sample_rate, "channels": welcome.channels, "seam": request.seam}
     seconds, note = 0.0, ""
     if notes is not None:
         played = notes.at(request.bpm)
@@ -146,6 +153,10 @@ def prepare(
     sections = read_sections(request.sections)
     asked["sections"] = write_sections([replace(one, words=_section_words(wording, one)) for one in sections])
     told = tuple(section.words for section in sections)
+    begins = bool(payload)
+    if style := style_sound(request, welcome, files):
+        payload += style
+        asked |= sent_along(style)
     match request:
         case PlayOpen(latency=latency):
             steering = steering_of(request, facts.bpm, welcome, files)
@@ -153,7 +164,7 @@ def prepare(
             return Prepared(message, payload, note=note, wording=wording, steering=steering, sections=told)
         case PlayContinue(duration=seconds) | Play(duration=seconds):
             pass
-    kind = Continue if payload or isinstance(request, PlayContinue) else Generate
+    kind = Continue if begins or isinstance(request, PlayContinue) else Generate
     piece = kind(duration=seconds, lead=lead_of(seconds), **asked)
     return Prepared(piece, payload, note=note, wording=wording, sections=told)
 
@@ -238,4 +249,5 @@ def _region(request: PlayContinue | PlayOpen, welcome: Welcome, files: FileSetti
         channels=welcome.channels,
         allowed_folders=files.allowed_folders,
         max_seconds=files.max_region_s,
+        resampling=welcome.resampling,
     )

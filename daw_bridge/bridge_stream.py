@@ -50,6 +50,7 @@ from protocols.messages import (
     Updated,
     Welcome,
 )
+from protocols.sound_messages import levelling_of
 from protocols.units import as_fraction
 from protocols.wire import sidecar_of
 
@@ -128,7 +129,7 @@ class BridgeStream(WordedStream):
                 sample_rate=welcome.sample_rate,
                 channels=welcome.channels,
                 format=request.format,
-                loudness=request.loudness,
+                loudness=levelling_of(request.loudness, welcome.kind),
             )
             self._take = StreamTake(recorder, host.call_soon, self._saved)
         if request.sound:

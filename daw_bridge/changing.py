@@ -37,10 +37,11 @@ def changes_of(
     Raises:
         RequestError: as `update_of` and `Wording.after`; BUSY for several updates while a stream has no number yet.
     """
-    changed = {
-        stream: stream.wording.after(request, update_of(request, notes, stream.wording.facts.bpm), template, notes)
-        for stream in streams
-    }
+    changed = {}
+    for stream in streams:
+        update = update_of(request, notes, stream.wording.facts.bpm)
+        update = msgspec.structs.replace(update, **stream.wording.asked.excerpt(request))
+        changed[stream] = stream.wording.after(request, update, template, notes)
     updates = list(dict.fromkeys(update for _, update in changed.values()))
     if len(updates) > 1 or not all_of_them:
         if not all(stream.number for stream in streams):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -11,11 +11,17 @@ from daw_bridge.changing import changes_of
 from daw_bridge.engine_client import EngineClient
 from daw_bridge.followed_clip import FollowedClip
 from daw_bridge.stream_table import StreamTable
+from daw_bridge.style_sound import sent_along, style_sound
 from daw_bridge.wording import Template
 from protocols.bridge_messages import BridgeUpdate
 from protocols.errors import ErrorCode, RequestError
-from protocols.messages import Done, Reply, Request
+from protocols.messages import Done, Reply, Request, Update, Welcome
 from protocols.osc.front import Asker
+from protocols.settings import FileSettings
+
+T = TypeVar("T")
+Sent = tuple[Request, bytes]
+"""A request and its payload."""
 
 
 class ForwardingHost(Protocol):
@@ -26,6 +32,9 @@ class ForwardingHost(Protocol):
 
     def named_notes(self, request: Request, asker: Asker) -> FollowedClip | None:
         """The notes that a request names, if any; raises NOT_FOUND."""
+
+    def read(self, work: Callable[[], T], asker: Asker, go: Callable[[T], None]) -> None:
+        """Read files beside the loop and go on with what came of them."""
 
     def done(self, asker: Asker, reply: Reply) -> None:
         """Answer a client."""
@@ -40,11 +49,13 @@ class Forwarding:
     Args:
         host: the bridge.
         streams: that it has opened.
+        files: where files may lie.
     """
 
-    def __init__(self, host: ForwardingHost, streams: StreamTable) -> None:
+    def __init__(self, host: ForwardingHost, streams: StreamTable, files: FileSettings) -> None:
         self._host = host
         self._streams = streams
+        self._files = files
 
     def change(self, request: BridgeUpdate, asker: Asker, template: Template | None) -> None:
         """Change streams, and have them as they were where the engine refuses."""
@@ -56,12 +67,38 @@ class Forwarding:
             for stream, wording in before.items():
                 stream.wording = wording
 
-        self.forward(updates, asker, refused)
+        if any(update.style_path for update in updates):
+            self._forward_styled(updates, asker, refused)
+        else:
+            self.forward(updates, asker, refused)
         for stream, wording in after.items():  # at once: what is asked next counts on it
             stream.wording = wording
 
+    def _forward_styled(self, updates: Sequence[Update], asker: Asker, refused: Callable[[], None]) -> None:
+        """Let the engine answer once the styles that the updates name are read."""
+        welcome = self._host.ready_engine().welcome
+        assert welcome is not None
+
+        def read() -> list[Sent] | RequestError:
+            try:
+                return [_with_style(update, welcome, self._files) for update in updates]
+            except RequestError as error:
+                return error
+
+        def go(sent: list[Sent] | RequestError) -> None:
+            if isinstance(sent, RequestError):
+                refused()
+                self._host.fail(asker, sent)
+            else:
+                self._send(sent, asker, refused)
+
+        self._host.read(read, asker, go)
+
     def forward(self, requests: Sequence[Request], asker: Asker, refused: Callable[[], None] = lambda: None) -> None:
         """Let the engine answer. Of several requests the last reply is told, or a refusal, once all are answered."""
+        self._send([(request, b"") for request in requests], asker, refused)
+
+    def _send(self, requests: Sequence[Sent], asker: Asker, refused: Callable[[], None]) -> None:
         replies: list[Reply | RequestError] = []
 
         def answered(reply: Reply | RequestError) -> None:
@@ -78,8 +115,8 @@ class Forwarding:
         if not requests:
             self._host.done(asker, Done())
         engine = self._host.ready_engine()
-        for request in [self._as_engine_knows(request) for request in requests]:
-            engine.request(request, answered)
+        for request, payload in [(self._as_engine_knows(request), payload) for request, payload in requests]:
+            engine.request(request, answered, payload)
 
     def _as_engine_knows(self, request: Request) -> Request:
         """A request about a stream, which the engine knows by another number."""
@@ -90,3 +127,8 @@ class Forwarding:
         if not stream.engine_number:
             raise RequestError(ErrorCode.BUSY, "stream", number, "a stream that the engine has taken up again")
         return msgspec.structs.replace(request, stream=stream.engine_number)
+
+
+def _with_style(update: Update, welcome: Welcome, files: FileSettings) -> Sent:
+    samples = style_sound(update, welcome, files)
+    return (msgspec.structs.replace(update, **sent_along(samples)) if samples else update), samples

@@ -70,11 +70,13 @@ class HeardRecordings:
 
         def go(region: tuple[ReadMelody, bytes, str]) -> None:
             message, samples, note = region
-            engine.request(message, lambda reply: self._heard(request, asker, reply, note), samples)
+            engine.request(message, lambda reply: self._heard(request, asker, reply, note, welcome), samples)
 
         self._read(lambda: region_of(request, welcome, self._files), asker, go)
 
-    def _heard(self, request: AudioNotes, asker: Asker, reply: Reply | RequestError, note: str) -> None:
+    def _heard(
+        self, request: AudioNotes, asker: Asker, reply: Reply | RequestError, note: str, welcome: Welcome
+    ) -> None:
         if isinstance(reply, RequestError):
             self._fail(asker, reply)
             return
@@ -87,6 +89,8 @@ class HeardRecordings:
             return
         clip = FollowedClip.of_recording(melody, f"{Path(request.path).name}: {note}")
         held = self._notes.keep(asker.peer, request.name, clip).held
+        if not welcome.melodies:  # said now, but not kept with the melody: another model may play it
+            note = "; ".join(filter(None, (note, f"{welcome.model} hears no melody")))
         answer = MelodyHeld(name=request.name, held=held, seconds=reply.seconds, sounding=reply.sounding, note=note)
         self._done(asker, answer)
 
@@ -106,6 +110,7 @@ def region_of(request: AudioNotes, welcome: Welcome, files: FileSettings) -> tup
         channels=1,
         allowed_folders=files.allowed_folders,
         max_seconds=files.max_region_s,
+        resampling=welcome.resampling,
     )
     samples = region.audio[0].astype("<f4").tobytes()
     if len(samples) > (most := welcome.max_message - _ROOM):

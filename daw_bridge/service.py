@@ -20,6 +20,7 @@ from daw_bridge.background import Background
 from daw_bridge.bridge_stream import BridgeStream, linear_gain
 from daw_bridge.clock.desk import ClockDesk
 from daw_bridge.clock.tempo_desk import TempoDesk
+from daw_bridge.codec_desk import CodecDesk
 from daw_bridge.engine_client import EngineClient
 from daw_bridge.exchange.desk import ExchangeDesk, files_of
 from daw_bridge.followed_clip import FollowedClip
@@ -70,6 +71,8 @@ from protocols.messages import (
     AudioHeader,
     Cancel,
     Done,
+    DownloadModel,
+    DownloadProgress,
     Event,
     Finished,
     Forget,
@@ -84,6 +87,7 @@ from protocols.messages import (
     Request,
     Sampling,
     Status,
+    StopDownload,
     StreamList,
     Streams,
     Unload,
@@ -155,7 +159,7 @@ class BridgeService:
         self.clock = ClockDesk(player.reading, self, settings.bridge.midi_input, self._state)
         self.templates = TemplateDesk(settings.files.templates_file, call_soon, self.done, self.fail)
         self.opening = Opening(self, self.streams, self._background, settings)
-        self._forwarding = Forwarding(self, self.streams)
+        self._forwarding = Forwarding(self, self.streams, settings.files)
         self._desks: list[Desk] = [self.clock, self._notes, self.templates, PastDesk(self), InputDesk(player, self)]
         self._loops = loops = LoopDesk(self, player, settings.files)
         self._desks.append(loops)
@@ -172,6 +176,7 @@ class BridgeService:
         keeper.add(KeptClock(self.clock, self._state), itself=True)
         self._desks += [self.scenes, SetDesk(settings.files.sets_folder, keeper, self)]
         self._desks.append(PerformanceDesk(settings, player, self))
+        self._desks.append(CodecDesk(settings.bridge.engine, settings.files, self))
         in_use = lambda: files_of(self.streams.all, loops.layers.values())  # noqa: E731
         self._desks.append(ExchangeDesk(settings.files, self, in_use))
         sent_to = settings.bridge.reastream_hosts
@@ -225,7 +230,7 @@ class BridgeService:
             case SetDevice(name=name):
                 self.in_background(lambda: self._player.set_device(name or None), asker, lambda _: Done())
                 return None
-            case Models() | Load() | Unload() | Journals() | Forget():
+            case Models() | Load() | Unload() | DownloadModel() | StopDownload() | Journals() | Forget():
                 self._forwarding.forward([request], asker)
                 return None
             case Quit():
@@ -434,6 +439,8 @@ class BridgeService:
             case ModelChanged(model=model):
                 self._pace = Pace()
                 self.publish(EngineState(state="ready", model=model))
+            case DownloadProgress():
+                self.publish(event)
         stream = self.streams.at_engine(getattr(event, "stream", 0))
         if stream is not None:
             stream.event(event)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import secrets
 from fractions import Fraction
 from operator import itemgetter
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -13,19 +16,27 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from audio_files.channel_mixing import mixing_note
+from audio_files.coded_files import is_coded, is_coded_content
+from audio_files.locations import locate_file
 from audio_files.regions import Region, mix_and_resample, read_region
 from engine.changes import Change
 from engine.checkpoints.bundle import ModelBundle
+from engine.code_prompt import read_code_prompt
 from engine.conditioning.melody_reading import read_melody
 from engine.conditioning.words import Directions
+from engine.decoders import Decoders
+from engine.flow_streams import FlowIntake, unchangeable
+from engine.left_out import left_out
 from engine.preparation import StreamPlan, directions_of, hears_melodies
 from engine.seam import Seam
+from engine.style_intake import StyleIntake
 from protocols.errors import ErrorCode, RequestError
 from protocols.fields import INT32_MAX, build, shortened
 from protocols.melody import decode_melody
 from protocols.messages import Continue, MelodyRead, ReadMelody, RegionRequest, StreamRequest, Update
 from protocols.sections import MAX_SECTIONS, frames_of, read_sections
 from protocols.settings import Settings
+from protocols.style import StyleCodes
 from protocols.units import seconds_to_frames
 
 _MAX_SCRIPT = 10_000
@@ -34,9 +45,12 @@ _MAX_SCRIPT = 10_000
 class Admission:
     """Turns a request and its payload into a plan, or refuses it with one clear error."""
 
-    def __init__(self, bundle: ModelBundle, settings: Settings) -> None:
+    def __init__(self, bundle: ModelBundle, settings: Settings, decoders: Decoders | None = None) -> None:
         self._bundle = bundle
+        self._decoders = decoders or Decoders.of(bundle, settings)
         self._files = settings.files
+        self._styles = StyleIntake(bundle, settings.files)
+        self.flow = FlowIntake(bundle, settings)
 
     @property
     def frame_rate(self) -> Fraction:
@@ -47,6 +61,11 @@ class Admission:
     def device(self) -> str:
         """Where the model computes."""
         return str(self._bundle.device)
+
+    @property
+    def makes_latents(self) -> bool:
+        """Whether the model makes a codec's latents in place of codes."""
+        return self._bundle.flow is not None
 
     def plan(self, request: StreamRequest, payload: bytes) -> StreamPlan:
         """Read and check everything that can be checked without the model (any thread).
@@ -63,10 +82,15 @@ class Admission:
         if duration is not None and request.from_frame >= seconds_to_frames(duration, self._bundle.frame_rate):
             most = seconds_to_frames(duration, self._bundle.frame_rate) - 1
             raise RequestError(ErrorCode.OUT_OF_RANGE, "frame", request.from_frame, f"up to {most}: there it ends")
+        request, payload, about_style = self._styles.with_codes(request, payload)
+        request, about_flow = self.flow.checked(request)
         audio, codes, note = self._prompt(request, payload) if isinstance(request, RegionRequest) else (None, None, "")
         if isinstance(request, Continue) and audio is None and codes is None:
             raise RequestError(ErrorCode.MISSING, "path", None, "an audio file, or samples sent along")
         request = self._with_sections(request)
+        decoder = self._decoders.load(request.decoder)
+        # A sidecar is to name what was used, whatever the settings of the engine that reads it.
+        request = structs.replace(request, decoder=str(decoder.name))
         return StreamPlan(
             request=request,
             seed=request.seed if request.seed >= 0 else _any_seed(),
@@ -77,8 +101,19 @@ class Admission:
             melody=decode_melody(request.melody) if request.melody else None,
             seam=self._seam(request) if isinstance(request, RegionRequest) else None,
             script=self._script(request.script, directions_of(request)),
-            note=note,
+            style=StyleCodes.decode(request.style_codes) if request.style_codes else None,
+            style_detail=self._styles.detail(request.style_detail),
+            decoder=None if decoder.is_codec else decoder,
+            note="; ".join(filter(None, (note, about_style, about_flow, left_out(request, self._bundle)))),
         )
+
+    def styled(self, update: Update, payload: bytes) -> Update:
+        """An update with its style read, as codes; that may take a moment (any thread).
+
+        Raises:
+            RequestError: as `StyleIntake.with_codes`.
+        """
+        return self._styles.with_codes(update, payload)[0]
 
     def _with_sections(self, request: StreamRequest) -> StreamRequest:
         """The request with its sections in its script, as a sidecar holds them."""
@@ -113,10 +148,15 @@ class Admission:
         """What an update changes in a stream that is asked to play ``before`` (any thread); see `Change`.
 
         Raises:
-            RequestError: which field is wrong and what is allowed; UNSUPPORTED for a melody that the model would not hear.
+            RequestError: which field is wrong and what is allowed; UNSUPPORTED for what the model would not hear.
         """
+        if self._bundle.flow is not None:
+            raise unchangeable(self._bundle)
         if update.seed == -1:
             update = structs.replace(update, seed=_any_seed())
+        update, _, _ = self._styles.with_codes(update, b"")
+        if update.style_detail is not None:
+            update = structs.replace(update, style_detail=self._styles.detail(update.style_detail))
         change = Change.of(update, before, frame, planned, section)
         if change.melody and not hears_melodies(self._bundle):
             allowed = f"a model that hears melodies; {self._bundle.name} hears words"
@@ -138,11 +178,10 @@ class Admission:
             raise RequestError(ErrorCode.MISSING, "path", None, "an audio file, or samples sent along")
         bundle = self._bundle
         reading = read_melody(torch.from_numpy(audio[0]), bundle.sample_rate, bundle.melody, request.separation)
-        deaf = "" if hears_melodies(bundle) else f"{bundle.name} hears no melody"
         return MelodyRead(
             seconds=float(reading.melody.seconds),
             sounding=reading.sounding,
-            note="; ".join(filter(None, (note, reading.note, deaf))),
+            note="; ".join(filter(None, (note, reading.note))),
             melody=reading.melody.encode(),
         )
 
@@ -171,6 +210,8 @@ class Admission:
         """The prompt's sound, or its codes, and what became of it on the way."""
         if request.codebooks:
             return None, self._sent_codes(request.codebooks, payload), ""
+        if is_coded(request.path) or (is_coded_content(payload) and not request.sample_rate):
+            return None, *self._file_of_codes(request, payload)
         if payload:
             audio, note = self._sent_audio(request, payload, self._bundle.channels)
             return audio, None, note
@@ -188,6 +229,7 @@ class Admission:
             channels=channels,
             allowed_folders=self._files.allowed_folders,
             max_seconds=self._files.max_region_s,
+            resampling=self._bundle.resampling,
         )
 
     def _seam(self, request: RegionRequest) -> Seam | None:
@@ -216,12 +258,32 @@ class Admission:
             raise RequestError(ErrorCode.OUT_OF_RANGE, "payload", f"{broken} samples", "finite samples")
         try:
             audio = mix_and_resample(
-                samples.T, request.sample_rate, sample_rate=self._bundle.sample_rate, channels=channels
+                samples.T,
+                request.sample_rate,
+                sample_rate=self._bundle.sample_rate,
+                channels=channels,
+                resampling=self._bundle.resampling,
             )
         except RequestError as error:
             field = {"audio": "payload", "source_rate": "sample_rate"}.get(error.field, error.field)
             raise RequestError(error.code, field, error.value, error.allowed) from None
         return audio, mixing_note(request.channels, channels)
+
+    def _file_of_codes(self, request: RegionRequest, payload: bytes) -> tuple[NDArray[np.int64], str]:
+        """The prompt's codes, of a file or of what was sent along as the bytes of one."""
+        if payload:
+            file: BinaryIO = io.BytesIO(payload)
+        else:
+            file = locate_file(request.path, self._files.allowed_folders).open("rb")
+        with file:
+            return read_code_prompt(
+                file,
+                Path(request.path).name or "payload",
+                start=request.start,
+                length=request.length,
+                longest=self._files.max_region_s,
+                bundle=self._bundle,
+            )
 
     def _sent_codes(self, codebooks: int, payload: bytes) -> NDArray[np.int64]:
         if codebooks != self._bundle.num_codebooks:

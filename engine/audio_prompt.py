@@ -12,8 +12,9 @@ from torch import Tensor
 
 from engine.checkpoints.bundle import ModelBundle
 from engine.conditioning.score import BeatGrid
+from engine.runtime.decoders import CODEC_CONTEXT_FRAMES
 
-DECODE_CONTEXT_FRAMES = 100
+DECODE_CONTEXT_FRAMES = CODEC_CONTEXT_FRAMES
 """How many frames of an audio prompt the decoder hears before the first new sample (2 s): its memory is no longer than that."""
 _SILENT = 1e-4
 """Peak below which audio is silence (-80 dBFS)."""

@@ -49,15 +49,17 @@ class ChangeDesk:
         """Change a stream as somebody asks.
 
         Raises:
-            RequestError: as `Admission.change`; TOO_LONG for more changes or melodies than one stream takes.
+            RequestError: as `Admission.change`; TOO_LONG for more changes, melodies or styles than one stream takes.
         """
         if len(entry.changes) >= _MAX_CHANGES:
             raise RequestError(ErrorCode.TOO_LONG, "stream", entry.id, f"at most {_MAX_CHANGES} changes of one stream")
-        if request.melody and entry.melody_characters + len(request.melody) > _MAX_MELODIES:
-            allowed = f"melodies of at most {_MAX_MELODIES} characters in one stream's changes"
-            raise RequestError(ErrorCode.TOO_LONG, "melody", f"{len(request.melody)} characters more", allowed)
+        characters = len(request.melody or "") + len(request.style_codes or "")
+        if characters and entry.melody_characters + characters > _MAX_MELODIES:
+            allowed = f"melodies and styles of at most {_MAX_MELODIES} characters in one stream's changes"
+            field = "melody" if request.melody else "style_codes"
+            raise RequestError(ErrorCode.TOO_LONG, field, f"{characters} characters more", allowed)
         change = entry.model.admission.change(request, entry.latest)
-        entry.melody_characters += len(request.melody or "")
+        entry.melody_characters += characters
         self._ask(entry, change)
 
     def changed(self, entry: Entry, change: Change) -> None:
@@ -90,7 +92,7 @@ class ChangeDesk:
 
     def _send(self, entry: Entry, changes: Sequence[Change]) -> None:
         """Encode what is to be encoded, and let the stream have all of it at once, in order."""
-        if all(change.directions is None and change.melody is None for change in changes):
+        if not any(change.needs_encoding for change in changes):
             self._alter(entry, changes)
             return
 

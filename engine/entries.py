@@ -11,7 +11,6 @@ import torch
 
 from engine.changes import Change
 from engine.checkpoints.bundle import ModelBundle
-from engine.checkpoints.catalogue import CATALOGUE
 from engine.conditioning.words import Directions
 from engine.memory import MB, weights_of
 from engine.stream import AudioBlock
@@ -21,7 +20,6 @@ from protocols.messages import (
     Event,
     Missed,
     ModelInfo,
-    ModelList,
     Opened,
     Recipe,
     StreamRequest,
@@ -72,7 +70,7 @@ class Entry:
         directions: what it plays.
         asked: directions that are on their way to it, in order.
         journal: its name there; empty where none is kept.
-        melody_characters: length of the melodies that it was asked to change to, which are all kept.
+        melody_characters: length of the melodies and styles that it was asked to change to, which are all kept.
         planned: changes that were asked for with it and have not reached it yet, in order.
     """
 
@@ -195,7 +193,7 @@ def recipe(entry: Entry) -> Recipe:
         fingerprint=bundle.fingerprint,
         status=bundle.status,
         device=str(bundle.device),
-        dtype=str(bundle.dtype).removeprefix("torch."),
+        dtype=bundle.precision,
         engine_version=VERSION,
         torch_version=str(torch.__version__),
         prompt_codes=entry.prompt_codes,
@@ -205,8 +203,21 @@ def recipe(entry: Entry) -> Recipe:
     )
 
 
-def list_models(current: ModelBundle | None, others: Iterable[ModelBundle] = ()) -> ModelList:
-    """The catalogue, and what is in memory without being in it.
+def heard_by(bundle: ModelBundle) -> list[str]:
+    """What a model hears, in the words of the catalogue."""
+    flow = bundle.flow
+    kinds = {
+        "score": bundle.score,
+        "style": bundle.style is not None,
+        "chords": flow is not None and flow.chords > 0,
+        "drums": flow is not None and flow.drums,
+        "melody": bundle.melody is not None or (flow is not None and flow.melody_bins > 0),
+    }
+    return ["text", *(name for name, heard in kinds.items() if heard)]
+
+
+def models_in_memory(current: ModelBundle | None, others: Iterable[ModelBundle] = ()) -> list[ModelInfo]:
+    """What is told of the models in memory, one row for each name.
 
     Args:
         current: what new streams are made by.
@@ -216,32 +227,22 @@ def list_models(current: ModelBundle | None, others: Iterable[ModelBundle] = ())
     weights = {bundle.name: 0 for bundle in here}
     for bundle in here:
         weights[bundle.name] += weights_of(bundle)
-    name = "" if current is None else current.name
-    items = [
-        ModelInfo(
-            name=model.name,
-            source=model.source,
-            licence=model.licence,
-            parameters=model.lm_parameters // 1_000_000,
-            status=model.status,
-            loaded=model.name == name,
-            summary=model.about,
-            weights_mb=round(weights.get(model.name, 0) / MB, 1),
-        )
-        for model in CATALOGUE.values()
-    ]
-    items += [
+    return [
         ModelInfo(
             name=bundle.name,
             source=bundle.name,
             licence="",
             parameters=bundle.parameters // 1_000_000,
             status=bundle.status,
-            loaded=bundle.name == name,
+            loaded=bundle is current,
             summary="loaded by path or hub id",
             weights_mb=round(weights[bundle.name] / MB, 1),
+            kind=bundle.kind,
+            sample_rate=bundle.sample_rate,
+            channels=bundle.channels,
+            window=round(float(bundle.window_frames / bundle.frame_rate), 3),
+            hears=", ".join(heard_by(bundle)),
+            downloaded=True,
         )
         for bundle in {bundle.name: bundle for bundle in reversed(here)}.values()
-        if bundle.name not in CATALOGUE
     ]
-    return ModelList(items=items)

@@ -1,4 +1,4 @@
-"""What a stream's model hears besides its own codes: words, a score, a melody; and how that goes on when something changes."""
+"""What a stream's model hears beside its own codes, words, score, melody and style, and how that goes on when something changes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from engine.conditioning.blending import Words
 from engine.conditioning.melody import MelodyCondition
 from engine.conditioning.melody_line import ChromaLine, LoopedLine
 from engine.conditioning.score import ChangingScore
+from engine.conditioning.style import Style
 from engine.conditioning.words import Directions
-from engine.runtime.session import Condition, Mix
+from engine.runtime.conditions import ChromaPrelude, Condition, Mix, Prelude, without_words
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class Hearing:
         scored: whether the LM hears the score.
         directions: what the stream is asked to play, as far as it has come.
         melody: what a melody model hears before the codes.
+        style: what a style model hears before the codes.
+        style_detail: how many codebooks of it count.
+        double_guidance: how much the words pull beside the style or the melody alone, β; 1 is plain guidance.
     """
 
     words: Words
@@ -32,21 +36,36 @@ class Hearing:
     scored: bool
     directions: Directions
     melody: MelodyCondition | None = None
+    style: Style | None = None
+    style_detail: int = 1
+    double_guidance: float = 1.0
 
     @property
     def condition(self) -> Condition | Mix:
-        """All of it in one."""
-        if len(self.words) == 1:
-            return self._beside(self.words[0][0])
-        return Mix(tuple((self._beside(condition), share) for condition, share in self.words))
+        """All of it in one.
+
+        Double guidance, ``null + guidance · (style + β · (both - style) - null)``, is a mix of both with the weight β and the style
+        alone with what is left of 1 (Rouard et al., 2024, section 4.3); AudioCraft has it for melodies too.
+        """
+        parts = [(self._beside(condition), share) for condition, share in self.words]
+        if (self.style is not None or self.melody is not None) and self.double_guidance != 1:
+            alone = without_words(parts[0][0])
+            parts = [(condition, share * self.double_guidance) for condition, share in parts]
+            parts.append((alone, 1 - self.double_guidance))
+        return parts[0][0] if len(parts) == 1 else Mix(tuple(parts))
 
     def _beside(self, words: Condition) -> Condition:
         prefix = words.prefix
         return dataclasses.replace(
             words,
-            prefix=None if prefix is None else dataclasses.replace(prefix, melody=self.melody),
+            prefix=None if prefix is None else dataclasses.replace(prefix, prelude=self._prelude(prefix.prelude)),
             score=self.score if self.scored else None,
         )
+
+    def _prelude(self, silent: Prelude) -> Prelude:
+        if isinstance(silent, ChromaPrelude):
+            return dataclasses.replace(silent, melody=self.melody)
+        return silent if self.style is None else self.style.prelude(self.style_detail)
 
     def with_melody(self, line: LoopedLine | ChromaLine | None, moment: Fraction, frame: int = 0) -> Hearing:
         """With another melody, or none.
@@ -78,4 +97,10 @@ class Hearing:
             here = Fraction(frame)
             moment = here if latest.grid is None else latest.grid.next_bar(frame, latest.frame_rate)
             heard = heard.with_melody(change.line, moment, frame)
+        if change.style is not None:
+            heard = dataclasses.replace(heard, style=change.heard_style)
+        if change.style_detail is not None:
+            heard = dataclasses.replace(heard, style_detail=change.style_detail)
+        if change.double_guidance is not None:
+            heard = dataclasses.replace(heard, double_guidance=change.double_guidance)
         return heard

@@ -12,8 +12,12 @@ import torch
 from audio_files.locations import is_inside
 from engine.admission import Admission
 from engine.checkpoints import CATALOGUE, ModelBundle, load_model
+from engine.checkpoints.decoders import CODEC
+from engine.checkpoints.plugins import find_model
+from engine.decoders import Decoders
+from engine.flow_streams import preparation_of, warm_up_steps
 from engine.memory import MB, hand_back, weights_of
-from engine.preparation import Preparation, hears_melodies
+from engine.preparation import hears_melodies
 from engine.worker import Worker
 from protocols.errors import ErrorCode, RequestError, no_model
 from protocols.messages import Done, Generate, Load, Loaded, ModelChanged, Reply
@@ -31,28 +35,40 @@ class LoadedModel:
 
     Attributes:
         bundle: the model.
+        decoders: what can make sound of its codes; any thread.
         admission: checks requests against it; any thread.
         preparation: makes its streams; the preparation's thread.
         users: streams and requests that need it. The I/O loop's.
         leaving: whether new streams get another model, or none. The I/O loop's.
     """
 
-    def __init__(self, bundle: ModelBundle, settings: Settings) -> None:
+    def __init__(self, bundle: ModelBundle, settings: Settings, decoder: str = "") -> None:
         self.bundle = bundle
-        self.admission = Admission(bundle, settings)
-        self.preparation = Preparation(bundle)
-        self.weights_mb = round(weights_of(bundle) / MB, 1)
+        self.decoders = Decoders.of(bundle, settings, decoder)
+        self.admission = Admission(bundle, settings, self.decoders)
+        self.preparation = preparation_of(bundle, self.admission.flow)
+        self._weights = weights_of(bundle)
+        self._weights_before: float | None = None
         self.users = 0
         self.leaving = False
 
+    @property
+    def weights_mb(self) -> float:
+        """What its weights take, with those of its decoders."""
+        if self._weights_before is not None:
+            return self._weights_before
+        return round((self._weights + self.decoders.weight_bytes) / MB, 1)
+
     @classmethod
-    def load(cls, name: str, device: str, dtype: str, settings: Settings) -> LoadedModel:
-        """Load a model and warm it up, on the caller's thread.
+    def load(cls, name: str, device: str, dtype: str, settings: Settings, decoder: str = "") -> LoadedModel:
+        """Load a model and warm it up, on the caller's thread; ``decoder`` is that of streams which name none.
 
         Raises:
             RequestError: as `load_model`.
         """
-        model = cls(load_model(name, device=device, dtype=dtype), settings)
+        encoder, limit = settings.engine.text_encoder, settings.engine.memory_limit_mb
+        bundle = load_model(name, device=device, dtype=dtype, text_encoder=encoder, memory_limit_mb=limit)
+        model = cls(bundle, settings, decoder)
         model._warm_up()
         return model
 
@@ -68,18 +84,33 @@ class LoadedModel:
             channels=bundle.channels,
             frame_samples=bundle.hop_length,
             melodies=hears_melodies(bundle),
+            style_seconds=0.0 if bundle.style is None else bundle.style.facts.seconds,
+            kind=bundle.kind,
+            decoders=" ".join(self.decoders.names),
+            resampling=bundle.resampling,
         )
+
+    @property
+    def told(self) -> dict[str, object]:
+        """What the log says of it, beside its name."""
+        bundle = self.bundle
+        error = getattr(bundle.lm, "rounding_error", 0.0)
+        rounded = {"weights_rounded_by": f"{error:.2%}"} if error else {}
+        return {"status": bundle.status, "precision": bundle.precision, **rounded}
 
     def empty(self) -> list[object]:
         """Let go of everything, into a list that holds all of it; nothing may be asked of the model any more."""
-        held: list[object] = [self.preparation, self.admission, self.bundle]
-        del self.preparation, self.admission, self.bundle
+        self._weights_before = self.weights_mb
+        held: list[object] = [self.preparation, self.admission, self.decoders, self.bundle]
+        del self.preparation, self.admission, self.decoders, self.bundle
         return held
 
     @torch.inference_mode()
     def _warm_up(self) -> None:
         """Make a little sound that nobody hears, so that the first request does not pay for allocations and kernels."""
-        plan = self.admission.plan(Generate(prompt="warm up", duration=_WARM_UP_S, seed=0), b"")
+        steps = warm_up_steps(self.bundle)
+        request = Generate(prompt="warm up", duration=_WARM_UP_S, seed=0, steps=steps, decoder=CODEC)
+        plan = self.admission.plan(request, b"")
         stream = self.preparation.prepare(0, plan).stream
         while not stream.sampler.done:
             stream.advance()
@@ -185,7 +216,7 @@ class LoadedModels:
 
         def work() -> LoadedModel:
             check_name(request.model, engine, settings.files)
-            return LoadedModel.load(request.model, device, dtype, settings)
+            return LoadedModel.load(request.model, device, dtype, settings, request.decoder)
 
         def loaded(result: LoadedModel | RequestError) -> None:
             self.loading = ""
@@ -195,7 +226,7 @@ class LoadedModels:
                 answer(result)
                 return
             seconds = round(time.monotonic() - began, 2)
-            log.info("model loaded", model=result.bundle.name, status=result.bundle.status, seconds=seconds)
+            log.info("model loaded", model=result.bundle.name, seconds=seconds, **result.told)
             self._models.append(result)
             self._replace(result)
             answer(Loaded(model=result.bundle.name, seconds=seconds, weights_mb=result.weights_mb))
@@ -259,12 +290,12 @@ def check_name(name: str, engine: EngineSettings, files: FileSettings) -> None:
         RequestError: NOT_ALLOWED.
     """
     wanted = name.strip()
-    if wanted in CATALOGUE or wanted == engine.model.strip():
+    if wanted in CATALOGUE or wanted == engine.model.strip() or find_model(wanted) is not None:
         return
     try:
         folder = Path(wanted).expanduser()
         written_as_path = folder.is_absolute() or wanted.startswith((".", "~"))
-        if not written_as_path and not folder.is_dir():  # a hub id, or no name at all
+        if not written_as_path and not folder.exists():  # a hub id, or no name at all
             return
         allowed = any(is_inside(folder.resolve(), parent) for parent in files.allowed_folders)
     except (OSError, RuntimeError, ValueError):  # a name that no file system takes, or the home of nobody

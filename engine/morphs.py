@@ -48,6 +48,7 @@ class Morphs:
     """Everything of one stream that is on its way. For the model's thread only."""
 
     _words: Glide[Words] | None = None
+    _double: Glide[float] | None = None
     _numbers: dict[str, Glide[float]] = field(default_factory=dict)
 
     def begin(self, change: Change, frame: int, before: Hearing, settings: SamplingSettings, score: Score) -> None:
@@ -72,6 +73,9 @@ class Morphs:
                 self._words = dataclasses.replace(running, after=change.words)
             else:
                 self._words = None
+        if change.double_guidance is not None:
+            there = change.double_guidance
+            self._double = Glide(frame, frames, before.double_guidance, there) if frames else None
         for name in _GLIDING:
             if (value := getattr(change, name)) is None:
                 continue
@@ -96,7 +100,7 @@ class Morphs:
             settings: up to now.
         """
         after = hearing
-        if change.directions is not None or change.melody is not None:
+        if change.is_heard:
             after = hearing.changed(change, next_frame)
         then = dataclasses.replace(settings, **change.sampling) if change.sampling else settings
         self.begin(change, frame, hearing, settings, after.score.latest)
@@ -104,6 +108,10 @@ class Morphs:
 
     def hearing(self, frame: int, hearing: Hearing) -> Hearing:
         """What is heard in this frame: as it was, or a step further."""
+        if self._double is not None:
+            hearing = dataclasses.replace(hearing, double_guidance=_value(self._double, frame))
+            if self._double.progress(frame) >= 1:
+                self._double = None
         glide = self._words
         if glide is None:
             return hearing
@@ -119,11 +127,15 @@ class Morphs:
             return settings
         values: dict[str, Any] = {}
         for name, glide in list(self._numbers.items()):
-            progress = glide.progress(frame)
-            values[name] = glide.after if progress >= 1 else glide.before + progress * (glide.after - glide.before)
-            if progress >= 1:
+            values[name] = _value(glide, frame)
+            if glide.progress(frame) >= 1:
                 del self._numbers[name]
         return dataclasses.replace(settings, **values)
+
+
+def _value(glide: Glide[float], frame: int) -> float:
+    progress = glide.progress(frame)
+    return glide.after if progress >= 1 else glide.before + progress * (glide.after - glide.before)
 
 
 def frames_of(beats: float, score: Score) -> int:

@@ -21,22 +21,29 @@ from engine.conditioning.blending import Words, blended
 from engine.conditioning.cache import Cache
 from engine.conditioning.melody_line import ChromaLine, LoopedLine
 from engine.conditioning.score import ChangingScore
+from engine.conditioning.style import Style
 from engine.conditioning.words import Directions
+from engine.decoders import ReadyDecoder
 from engine.hearing import Hearing
 from engine.journal.replay import Recording, Windows, begin, change_until
+from engine.runtime.conditions import ChromaPrelude, StylePrelude
+from engine.runtime.decoders import PiecewiseStream
 from engine.runtime.lm import Condition
-from engine.runtime.sampler import FrameSampler
+from engine.runtime.sampler import FrameSampler, Sampler
 from engine.runtime.sampling import SamplingSettings
 from engine.seam import Seam
+from engine.segments import segment_sampler, settings_of
 from engine.stream import EngineStream
 from protocols.melody import AnyMelody, MelodyLine
 from protocols.messages import RegionRequest, StreamRequest
+from protocols.style import StyleCodes
 from protocols.units import seconds_to_frames, seconds_to_samples
 
 _MOST_KEPT = 64
 _MOST_BYTES_OF_TEXTS = 256 << 20
 """A large model's keys and values of one text are tens of megabytes."""
 _MOST_BYTES_OF_MELODIES = 32 << 20
+_MOST_BYTES_OF_STYLES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,9 @@ class StreamPlan:
         codes: the prompt's codes ``[codebooks, frames]`` in place of sound, or None.
         duration: of the new material in seconds, None without an end.
         melody: that the new material is to follow, or None.
+        style: that it is to have, or None.
+        style_detail: how many codebooks of it count.
+        decoder: what makes sound of its codes; None for the codec's own.
         seam: between the prompt and the new material, as it was made before; None to work it out from the prompt's sound.
         script: changes to come, with the frame of each.
         note: what became of the prompt's sound on the way here, in words.
@@ -63,6 +73,9 @@ class StreamPlan:
     audio: NDArray[np.float32] | None = None
     codes: NDArray[np.int64] | None = None
     melody: AnyMelody | None = None
+    style: StyleCodes | None = None
+    style_detail: int = 1
+    decoder: ReadyDecoder | None = None
     seam: Seam | None = None
     script: tuple[Change, ...] = ()
     note: str = ""
@@ -94,14 +107,30 @@ def directions_of(request: StreamRequest) -> Directions:
 
 def hears_melodies(bundle: ModelBundle) -> bool:
     """Whether a melody means anything to a model."""
-    return bundle.score or bundle.melody is not None
+    return bundle.score or bundle.melody is not None or (bundle.flow is not None and bundle.flow.melody_bins > 0)
+
+
+def about_style(hearing: Hearing) -> str:
+    """What the model hears of a style, in words."""
+    if hearing.style is None:
+        return ""
+    note = f"the model hears a style of {len(hearing.style)} tokens, {hearing.style_detail} codebooks of it"
+    if hearing.double_guidance == 1:
+        return note
+    return f"{note}, and the words with a double guidance of {hearing.double_guidance:g}"
 
 
 def bytes_of(condition: Condition) -> int:
     """What a text takes in the form that the LM hears."""
-    prefix = condition.prefix
-    heard = () if prefix is None else (prefix.chroma, prefix.text)
-    return sum(tensor.nbytes for tensor in (condition.keys_values, *heard))
+    heard, prefix = [condition.keys_values], condition.prefix
+    if condition.null_keys_values is not None:
+        heard.append(condition.null_keys_values)
+    if prefix is not None:
+        heard.append(prefix.text)
+        match prefix.prelude:
+            case ChromaPrelude(chroma=tensor) | StylePrelude(embeddings=tensor):
+                heard.append(tensor)
+    return sum(tensor.nbytes for tensor in heard)
 
 
 @dataclass(frozen=True)
@@ -116,7 +145,7 @@ class PreparedStream:
 
 
 class Preparation:
-    """Turns plans into streams of one model, and keeps what its LM hears of texts and melodies. One thread at a time.
+    """Turns plans into streams of one model, and keeps what its LM hears of texts, melodies and styles. One thread at a time.
 
     Args:
         bundle: the model.
@@ -127,6 +156,9 @@ class Preparation:
         self._texts: Cache[str, Condition] = Cache(_MOST_KEPT, most_bytes=_MOST_BYTES_OF_TEXTS, size=bytes_of)
         self._lines: Cache[AnyMelody, ChromaLine] = Cache(
             _MOST_KEPT, most_bytes=_MOST_BYTES_OF_MELODIES, size=lambda line: line.pitches.nbytes
+        )
+        self._styles: Cache[StyleCodes, Style] = Cache(
+            _MOST_KEPT, most_bytes=_MOST_BYTES_OF_STYLES, size=lambda style: style.nbytes
         )
 
     @property
@@ -142,7 +174,7 @@ class Preparation:
     @property
     def kept_bytes(self) -> int:
         """What they take, on the model's device and beside it (any thread)."""
-        return self._texts.bytes + self._lines.bytes + self._bundle.text.kept_bytes
+        return self._texts.bytes + self._lines.bytes + self._styles.bytes + self._bundle.text.kept_bytes
 
     @torch.inference_mode()
     def prepare(self, number: int, plan: StreamPlan) -> PreparedStream:
@@ -156,29 +188,48 @@ class Preparation:
         prompt_frames = 0 if prompt is None else prompt.shape[-1]
         new_frames = None if plan.duration is None else seconds_to_frames(plan.duration, bundle.frame_rate)
         hearing = self._hearing(plan, prompt_frames)
-        notes = [plan.note, note, self._about_melody(plan)]
+        notes = [plan.note, note, self._about_melody(plan), about_style(hearing)]
         settings = SamplingSettings(request.temperature, request.top_k, request.top_p, request.guidance)
+        if bundle.magnet is not None:
+            settings, about_settings = settings_of(request, bundle.usual)
+            notes.append(about_settings)
         changes = [self.condition(change) for change in plan.script]
-        windows = Windows(bundle.window_frames, self._stride(plan), max(bundle.delays), prompt_frames)
+        windows = Windows(bundle.window_frames, self._stride(plan), bundle.pattern, prompt_frames)
         begun, known, passed = prompt_frames, 0, []
         past = None
-        if plan.recording is not None:
+        if plan.recording is not None and bundle.magnet is not None:
+            known = request.from_frame
+        elif plan.recording is not None:
             beginning = begin(plan.recording, request.from_frame, prompt, windows)
             begun, past, known = beginning.frames, beginning.past, request.from_frame
             passed = [change for change in changes if change.frame < begun - prompt_frames]
         hearing, settings, morphs = change_until(begun - prompt_frames, passed, windows, hearing, settings)
         before = prompt if past is None else past.codes[0, :, :begun]
-        sampler = FrameSampler(
-            bundle.lm,
-            [hearing.condition],
-            settings,
-            total_frames=None if new_frames is None else prompt_frames + new_frames,
-            prompt=None if before is None else before[None],
-            window_frames=bundle.window_frames,
-            stride_frames=windows.stride,
-            seed=plan.seed,
-            past=past,
-        )
+        sampler: Sampler
+        if bundle.magnet is not None:
+            sampler = segment_sampler(
+                bundle,
+                request,
+                hearing.condition,
+                settings,
+                seed=plan.seed,
+                stride=windows.stride,
+                prompt=prompt,
+                new_frames=new_frames,
+                recording=plan.recording,
+            )
+        else:
+            sampler = FrameSampler(
+                bundle.lm,
+                [hearing.condition],
+                settings,
+                total_frames=None if new_frames is None else prompt_frames + new_frames,
+                prompt=None if before is None else before[None],
+                window_frames=bundle.window_frames,
+                stride_frames=windows.stride,
+                seed=plan.seed,
+                past=past,
+            )
         total = None if plan.duration is None else seconds_to_samples(plan.duration, bundle.sample_rate)
         stream = EngineStream(
             id=number,
@@ -195,12 +246,12 @@ class Preparation:
             first_frame=request.from_frame,
             known_frames=known,
             patient=request.patient and plan.recording is None,
+            context_frames=DECODE_CONTEXT_FRAMES if plan.decoder is None else plan.decoder.found.decoder.context_frames,
         )
         if past is not None:
             stream.recall(past.codes[0, :, prompt_frames:begun])
         codes = b""
         context = prompt[:, -DECODE_CONTEXT_FRAMES:] if prompt is not None else torch.empty(0, 0)
-        stream.decode_with(bundle.codec.stream(frame=context.shape[-1] + stream.decoded_from))
         if prompt is not None:
             decoder = bundle.codec.stream()
             coded = decoder.decode(context)
@@ -209,16 +260,35 @@ class Preparation:
             if not stream.decoded_from:
                 stream.decode_with(decoder, held)
             codes = prompt.cpu().numpy().astype("<u2").tobytes()
+        if plan.decoder is not None:
+            notes.append(plan.decoder.note)
+            self._decode_with(plan.decoder, stream, context, plan.seed)
+        elif prompt is None or stream.decoded_from:
+            stream.decode_with(bundle.codec.stream(frame=context.shape[-1] + stream.decoded_from))
         record = "" if stream.seam is None else stream.seam.encode()
         return PreparedStream(stream, codes, "; ".join(filter(None, notes)), record, tuple(passed))
 
+    def _decode_with(self, ready: ReadyDecoder, stream: EngineStream, context: Tensor, seed: int) -> None:
+        """Decode a stream with another decoder than the codec's own, which hears the prompt's end first."""
+        heard = context.shape[-1]
+        decoder = ready.found.decoder.stream(frame=heard + stream.decoded_from if stream.decoded_from else 0, seed=seed)
+        stream.skip_samples = (stream.first_frame - stream.decoded_from) * stream.frame_samples
+        held = heard * stream.frame_samples if heard and not stream.decoded_from else 0
+        if held and isinstance(decoder, PiecewiseStream):
+            decoder.take(context)  # it is made with the rest: a window's work is not for this thread
+        elif held:
+            held -= decoder.decode(context).shape[-1]
+        stream.decode_with(decoder, held)
+
     @torch.inference_mode()
     def condition(self, change: Change) -> Change:
-        """The change with its directions and its melody encoded, when it has some."""
+        """The change with its directions, its melody and its style encoded, when it has some."""
         if change.directions is not None:
             change = replace(change, words=self._words(change.directions))
         if change.melody:
             change = replace(change, line=self._line(change.melody))
+        if change.style:
+            change = replace(change, heard_style=self._style(change.style))
         return change
 
     def _words(self, directions: Directions) -> Words:
@@ -237,11 +307,24 @@ class Preparation:
     def _hearing(self, plan: StreamPlan, first: int) -> Hearing:
         """What the model hears of a stream whose new material begins at frame ``first``."""
         bundle, directions = self._bundle, plan.directions
-        heard_again = bundle.window_frames + max(bundle.delays)
+        heard_again = bundle.window_frames + bundle.pattern.layout(bundle.window_frames).max_delay
         score = ChangingScore.steady(directions.score(bundle.frame_rate, first=first), heard_again)
-        hearing = Hearing(self._words(directions), score, scored=bundle.score, directions=directions)
+        hearing = Hearing(
+            self._words(directions),
+            score,
+            scored=bundle.score,
+            directions=directions,
+            style=None if plan.style is None else self._style(plan.style),
+            style_detail=plan.style_detail,
+            double_guidance=plan.request.double_guidance,
+        )
         line = None if plan.melody is None else self._line(plan.melody)
         return hearing if line is None else hearing.with_melody(line, Fraction(first))
+
+    def _style(self, codes: StyleCodes) -> Style | None:
+        """A style in the form that the model hears; None when it hears none."""
+        conditioner = self._bundle.style
+        return None if conditioner is None else self._styles.get(codes, lambda: conditioner.style(codes))
 
     def _line(self, melody: AnyMelody) -> LoopedLine | ChromaLine | None:
         """A melody in the form that the model hears; None when it hears none."""

@@ -42,7 +42,6 @@ SILENCE = 1e-3
 """RMS below which a sound has no level to compare (-60 dBFS)."""
 
 _MOST_SECONDS = 0.1
-_MOST_SIDECAR_CHARACTERS = 2**22
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,9 +18,11 @@ import torch
 from msgspec.structs import asdict
 
 from engine.change_desk import ChangeDesk
-from engine.entries import Client, Entry, Listener, list_models, opened, recipe
+from engine.coding.desk import CodecDesk
+from engine.entries import Client, Entry, Listener, opened, recipe
 from engine.exchange import ExchangeDesk
 from engine.journal.desk import JournalDesk
+from engine.library.desk import LibraryDesk
 from engine.melody_desk import MelodyDesk
 from engine.memory import MB, gpu_memory
 from engine.models import LoadedModel, LoadedModels
@@ -36,6 +38,8 @@ from engine.stream import (
     StreamProgress,
     StreamStarted,
 )
+from engine.style_desk import StyleDesk
+from engine.style_intake import brings_style
 from engine.worker import Worker
 from protocols import PROTOCOL_VERSION
 from protocols.errors import ErrorCode, RequestError, shorten
@@ -43,7 +47,9 @@ from protocols.fields import INT32_MAX
 from protocols.messages import (
     Acknowledge,
     Cancel,
+    CodecRequest,
     Done,
+    DownloadModel,
     Ended,
     EndReason,
     EngineStatus,
@@ -65,6 +71,7 @@ from protocols.messages import (
     Resume,
     Started,
     Status,
+    StopDownload,
     StreamInfo,
     StreamList,
     StreamRequest,
@@ -104,6 +111,7 @@ class Service:
 
     Attributes:
         exchange: files that come and go.
+        codecs: sound to codes and back, beside what plays.
         heralds: called with what everybody is told, not only the clients that are connected over ZeroMQ.
     """
 
@@ -138,9 +146,12 @@ class Service:
         self._files.start()
         self._reading = 0
         self._melodies = MelodyDesk(self._models, call_soon)
+        self._library = LibraryDesk(self._models, settings.engine, call_soon, self._tell_all)
         self.exchange = ExchangeDesk(settings.files, call_soon)
         self._journals = JournalDesk(settings.files, call_soon)
+        self.codecs = CodecDesk(self._models, settings, call_soon, self._files, self._journals.read)
         self._changes = ChangeDesk(preparation, scheduler, call_soon)
+        self._styles = StyleDesk(self._models, self._changes, call_soon)
         self._began = time.monotonic()
         self._process = psutil.Process(os.getpid())
 
@@ -166,10 +177,16 @@ class Service:
                 self._models.load(request, counted)
             elif isinstance(request, Unload):
                 self._models.unload(counted)
+            elif isinstance(request, Update) and brings_style(request):
+                self._styles.change(request, payload, lambda: self._chosen(request.stream, client), counted)
+            elif isinstance(request, Models | DownloadModel | StopDownload):
+                self._library.handle(request, counted)
             elif isinstance(request, ReadMelody):
                 self._melodies.handle(request, payload, counted)
             elif isinstance(request, TransferRequest):
                 self.exchange.handle(request, payload, counted)
+            elif isinstance(request, CodecRequest):
+                self.codecs.handle(request, client, payload, counted)
             elif isinstance(request, Resume):
                 self._resume(request, client, counted)
             elif isinstance(request, Journals | Forget):
@@ -197,10 +214,6 @@ class Service:
                 self._entry(number).listeners.pop(client, None)
             case Streams():
                 return StreamList(items=[self._info(entry) for entry in self._entries.values()])
-            case Models():
-                current = self._models.current
-                others = [model.bundle for model in self._models if model is not current]
-                return list_models(None if current is None else current.bundle, others)
             case Status():
                 return self.status()
             case Version():
@@ -244,7 +257,7 @@ class Service:
             loading=self._models.loading,
             status=facts.status,
             device="" if current is None else str(current.bundle.device),
-            dtype="" if current is None else str(current.bundle.dtype).removeprefix("torch."),
+            dtype="" if current is None else current.bundle.precision,
             threads=torch.get_num_threads(),
             sample_rate=facts.sample_rate,
             channels=facts.channels,
@@ -265,11 +278,16 @@ class Service:
             cached_mb=round(sum(preparation.kept_bytes for preparation in kept) / MB, 1),
             uptime=round(time.monotonic() - self._began, 1),
             journal=self._journals.state,
+            codec_jobs=self.codecs.jobs,
+            codec_mb=self.codecs.weights_mb,
         )
 
     def close(self) -> bool:
         """Let go of the threads of files and models; False when a model is still being loaded."""
         self._melodies.close()
+        self._library.close(_STOP_S)
+        self.codecs.close(_STOP_S)
+        self._styles.close()
         self.exchange.close(_STOP_S)
         self._journals.stop(_STOP_S)
         self._files.stop(0)
@@ -278,6 +296,7 @@ class Service:
     def client_lost(self, client: Client) -> None:
         """Forget a client that is gone: it hears nothing more, and the streams it owns end."""
         self.clients.discard(client)
+        self.codecs.client_lost(client)
         for entry in list(self._entries.values()):
             entry.listeners.pop(client, None)
             if entry.owner is client:
@@ -299,7 +318,8 @@ class Service:
     def _open(self, request: StreamRequest, client: Client, payload: bytes, answer: Answer) -> None:
         self._refuse_too_many()
         model = self._models.ready
-        if not (isinstance(request, RegionRequest) and request.path):
+        reads_files = brings_style(request) or (isinstance(request, RegionRequest) and request.path)
+        if not reads_files and model.decoders.is_ready(request.decoder):
             answer(self._admit(model.admission.plan(request, payload), model, client))
             return
         planned = self._planned(model, client, answer)

@@ -16,8 +16,9 @@ from engine.audio_prompt import DECODE_CONTEXT_FRAMES
 from engine.changes import Change
 from engine.hearing import Hearing
 from engine.morphs import Morphs
-from engine.runtime.codec import StreamingDecoder
-from engine.runtime.sampler import FrameSampler
+from engine.runtime.audio_codec import DecoderStream
+from engine.runtime.decoders import PiecewiseStream
+from engine.runtime.sampler import Sampler
 from engine.seam import Seam
 from protocols.messages import EndReason
 
@@ -136,12 +137,13 @@ class EngineStream:
         known_frames: frames of new material that were made before; the journal has them.
         journaled: whether its codes are sent to the journal.
         patient: its owner does not play it yet.
+        context_frames: how many frames before its first one its decoder has to hear.
     """
 
     id: int
-    sampler: FrameSampler
+    sampler: Sampler
     hearing: Hearing
-    decoder: StreamingDecoder
+    decoder: DecoderStream
     sample_rate: int
     frame_samples: int
     total_samples: int | None
@@ -155,6 +157,7 @@ class EngineStream:
     known_frames: int = 0
     journaled: bool = False
     patient: bool = False
+    context_frames: int = DECODE_CONTEXT_FRAMES
 
     samples_out: int = 0
     taken: int = 0
@@ -164,9 +167,14 @@ class EngineStream:
     _codes: list[Tensor] = field(default_factory=list)
     _codes_frames: int = 0
     _state_at: int = 0
+    _pieces: PiecewiseStream | None = None
+    _made: Tensor | None = None
+    _last_sent: bool = False
+    _level_db: float = _SILENCE_DB
 
     def __post_init__(self) -> None:
-        self._decoded_from = max(0, self.first_frame - DECODE_CONTEXT_FRAMES)
+        self._pieces = self.decoder if isinstance(self.decoder, PiecewiseStream) else None
+        self._decoded_from = max(0, self.first_frame - self.context_frames)
         self.skip_samples += (self.first_frame - self._decoded_from) * self.frame_samples
 
     @property
@@ -174,9 +182,10 @@ class EngineStream:
         """The frame of new material with which decoding begins, be it sent or not."""
         return self._decoded_from
 
-    def decode_with(self, decoder: StreamingDecoder, held: int = 0) -> None:
+    def decode_with(self, decoder: DecoderStream, held: int = 0) -> None:
         """Decode with this, which still holds so many samples of the audio prompt; before anything is made."""
         self.decoder = decoder
+        self._pieces = decoder if isinstance(decoder, PiecewiseStream) else None
         self.skip_samples += held
 
     def recall(self, codes: Tensor) -> None:
@@ -201,12 +210,27 @@ class EngineStream:
         """How long its owner could go on playing without it, in seconds: the scheduler serves the smallest first."""
         if self.catching_up:
             return _CATCH_UP_AHEAD
-        return (self.samples_out - self.taken) / self.sample_rate + (_PATIENCE if self.patient else 0.0)
+        return (self.samples_out + self._reserve - self.taken) / self.sample_rate + (_PATIENCE if self.patient else 0.0)
 
     @property
     def has_room(self) -> bool:
-        """Whether it may run further ahead of its owner."""
+        """Whether it may run further ahead of its owner: by its lead and, where sound comes in windows, by one of them."""
+        if self._may_send:
+            return True
+        return self._pieces is not None and not self._all_made and self._reserve < self._pieces.reserve_samples
+
+    @property
+    def _may_send(self) -> bool:
         return self.samples_out - self.taken < self.lead_samples
+
+    @property
+    def _reserve(self) -> int:
+        """Samples that are made and not sent yet."""
+        return 0 if self._made is None else self._made.shape[-1]
+
+    @property
+    def _all_made(self) -> bool:
+        return self.sampler.done and self._pieces is not None and not self._pieces.busy
 
     @property
     def realtime(self) -> float:
@@ -228,8 +252,18 @@ class EngineStream:
         self.changes.sort(key=lambda waiting: waiting.frame)
 
     def advance(self) -> list[EngineEvent]:
-        """Do one bounded piece of work (a piece of pre-fill, or one step) and return what came of it."""
+        """Do one bounded piece of work (a piece of pre-fill, one step, or a piece of decoding) and return what came of it."""
         began = time.perf_counter()
+        if self._pieces is not None and (self._pieces.busy or self.sampler.done or (self._reserve and self._may_send)):
+            events = self._go_on_decoding(self._pieces)
+        else:
+            events = self._sample()
+        self.work_seconds += time.perf_counter() - began
+        if self.sampler.done and (self._pieces is None or self._last_sent):
+            events.append(StreamEnded(self.id, "done", self.samples_out))
+        return events
+
+    def _sample(self) -> list[EngineEvent]:
         events: list[EngineEvent] = self._apply_changes()
         codes = self.sampler.advance()
         self._between_frames = codes is not None
@@ -239,10 +273,20 @@ class EngineStream:
         border = self.frames in (self.first_frame, self._decoded_from, self.known_frames) and self._codes_frames
         if self._codes_frames >= self._chunk_frames or border or self.sampler.done:
             events += self._flush()
-        self.work_seconds += time.perf_counter() - began
-        if self.sampler.done:
-            events.append(StreamEnded(self.id, "done", self.samples_out))
         return events
+
+    def _go_on_decoding(self, decoder: PiecewiseStream) -> list[EngineEvent]:
+        """Send what is made as far as the lead goes, or do a piece of what makes more."""
+        if not (self._reserve and self._may_send) and decoder.busy:
+            made = self._own(decoder.work(), self._reserve)
+            self._made = made if self._made is None else torch.cat((self._made, made), -1)
+        size = self._chunk_frames * self.frame_samples
+        last = self._all_made and self._reserve <= size
+        if not self._may_send or not (self._reserve or last) or self._last_sent:
+            return []
+        made = decoder.work() if self._made is None else self._made
+        self._made = made[:, size:]
+        return [self._sent(made[:, :size], last=last)]
 
     @property
     def _chunk_frames(self) -> int:
@@ -288,37 +332,53 @@ class EngineStream:
         self._codes_frames = 0
         block = self._decode(codes) if first >= self._decoded_from else None
         events: list[EngineEvent] = []
-        if self.journaled and codes is not None and first >= self.known_frames:
+        if self.journaled and codes is not None and not codes.is_floating_point() and first >= self.known_frames:
             state = b""
             if first == self.known_frames or self.frames - self._state_at >= _FRAMES_PER_STATE:
                 state, self._state_at = self.sampler.generator_state.numpy().tobytes(), self.frames
             rows = np.ascontiguousarray(codes.T.cpu().numpy().astype("<u2"))
-            events.append(FramesMade(self.id, first, rows, _level_db(block), state))
+            level = _level_db(block) if self._pieces is None else self._level_db
+            events.append(FramesMade(self.id, first, rows, level, state))
         return events if block is None else [*events, block]
 
     def _decode(self, codes: Tensor | None) -> AudioBlock | None:
-        """Decode frames; None while the codec's look-ahead holds everything back, or nothing of it is sent."""
+        """Decode frames; None while the look-ahead holds everything back, nothing of it is sent, or it is decoded later."""
+        if self._pieces is not None:
+            if codes is not None:
+                self._pieces.take(codes)
+            if self.sampler.done:
+                self._pieces.finish()
+            return None
         pieces = [] if codes is None else [self.decoder.decode(codes)]
         if self.sampler.done:
             pieces.append(self.decoder.flush())
-        audio = torch.cat(pieces, dim=-1)
+        audio = self._own(torch.cat(pieces, dim=-1))
+        if not audio.shape[-1] and not self.sampler.done:
+            return None
+        return self._sent(audio, last=self.sampler.done)
+
+    def _own(self, audio: Tensor, waiting: int = 0) -> Tensor:
+        """What the stream has of decoded sound ``[channels, samples]``, before which so many samples wait to be sent."""
         if self.skip_samples:
             skipped = min(self.skip_samples, audio.shape[-1])
             audio = audio[:, skipped:]
             self.skip_samples -= skipped
         if self.total_samples is not None:
-            audio = audio[:, : self.total_samples - self.samples_out]
-        if not audio.shape[-1] and not self.sampler.done:
-            return None
+            audio = audio[:, : max(0, self.total_samples - self.samples_out - waiting)]
+        return audio
+
+    def _sent(self, audio: Tensor, *, last: bool) -> AudioBlock:
         samples = np.ascontiguousarray(audio.T.float().cpu().numpy())
         if self.seam is not None:
             position = self.first_frame * self.frame_samples + self.samples_out
             samples = self.seam.applied(samples, position)
             if position + len(samples) >= self.seam.length:
                 self.seam = None
-        block = AudioBlock(self.id, self._sequence, self.samples_out, samples, last=self.sampler.done)
+        block = AudioBlock(self.id, self._sequence, self.samples_out, samples, last=last)
         self._sequence += 1
         self.samples_out += len(samples)
+        self._last_sent = last
+        self._level_db = _level_db(block)
         return block
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from protocols.codec_messages import CODEC_EVENTS, CODEC_REPLIES
 from protocols.exchange_messages import TRANSFER_REPLIES
 from protocols.fields import about
 from protocols.message_parts import (
     Channels,
+    DecoderNames,
     Done,
     EndedBecause,
     Event,
     Fingerprint,
     FrameSamples,
     HearsMelodies,
+    HowResampled,
     HowTrained,
     Instance,
     JournalId,
+    Makes,
     Melody,
     Message,
     ModelName,
@@ -27,8 +31,10 @@ from protocols.message_parts import (
     Reply,
     SampleRate,
     StreamId,
+    StyleSeconds,
     UsedSeed,
 )
+from protocols.model_messages import MODEL_EVENTS, MODEL_REPLIES
 
 # --- Replies -------------------------------------------------------------------------------------------------------
 
@@ -47,6 +53,10 @@ class Welcome(Reply, frozen=True, kw_only=True, tag="welcome"):
     frame_samples: FrameSamples
     max_message: Annotated[int, about("Largest message that is accepted.", unit="bytes")]
     melodies: HearsMelodies = True
+    style_seconds: StyleSeconds = 0.0
+    kind: Makes = "music"
+    decoders: DecoderNames = "codec"
+    resampling: HowResampled = "soxr"
 
 
 class Opened(Reply, frozen=True, kw_only=True, tag="opened"):
@@ -102,6 +112,8 @@ class EngineStatus(Reply, frozen=True, kw_only=True, tag="engine_status"):
     cached_mb: Annotated[float, about("What these texts and melodies take.", unit="MB")]
     uptime: Annotated[float, about("Since the process started.", unit="s")]
     journal: Annotated[str, about("Whether streams are kept to be resumed: on, off, or what went wrong last.")] = "off"
+    codec_jobs: Annotated[int, about("Codec jobs that wait or are worked on.")] = 0
+    codec_mb: Annotated[float, about("What codecs take that were loaded for such jobs.", unit="MB")] = 0.0
 
 
 class VersionInfo(Reply, frozen=True, kw_only=True, tag="version_info"):
@@ -130,6 +142,27 @@ class ModelInfo(Reply, frozen=True, kw_only=True, tag="model"):
             unit="MB",
         ),
     ] = 0.0
+    kind: Annotated[str, about("What it makes or is: music, sound, codec, decoder or part.")] = "music"
+    sample_rate: Annotated[int, about("Of its sound; 0 where it is not known yet.", unit="Hz")] = 0
+    channels: Annotated[int, about("Of its sound; 0 where it is not known yet.")] = 0
+    window: Annotated[float, about("What it hears at once; 0 where there is no such bound.", unit="s")] = 0.0
+    decoders: Annotated[
+        str, about("Of a loaded model, decoders that its codes can be given to, with spaces between them.")
+    ] = ""
+    hears: Annotated[str, about("What it can be told: text, melody, style, chords, drums, score.")] = ""
+    downloaded: Annotated[bool, about("Whether all that it needs is on the engine's disk.")] = False
+    disk_mb: Annotated[float, about("What its own files take there.", unit="MB")] = 0.0
+    download_mb: Annotated[
+        float, about("About how much a download of it and all it needs is; 0 where it is not known.", unit="MB")
+    ] = 0.0
+    memory_mb: Annotated[
+        float,
+        about(
+            "About what it needs on the engine's device with one stream that plays, by formula; 0 where it is not known.",
+            unit="MB",
+        ),
+    ] = 0.0
+    fits: Annotated[bool, about("Whether that much is free there now, as far as it is known.")] = True
 
 
 class ModelList(Reply, frozen=True, kw_only=True, tag="model_list"):
@@ -222,6 +255,10 @@ class ModelChanged(Event, frozen=True, kw_only=True, tag="model_changed"):
     channels: Channels
     frame_samples: FrameSamples
     melodies: HearsMelodies
+    style_seconds: StyleSeconds = 0.0
+    kind: Makes = "music"
+    decoders: DecoderNames = "codec"
+    resampling: HowResampled = "soxr"
 
 
 class Started(Event, frozen=True, kw_only=True, tag="started"):
@@ -323,6 +360,18 @@ REPLIES: tuple[type[Reply], ...] = (
     MelodyRead,
     Loaded,
     *TRANSFER_REPLIES,
+    *CODEC_REPLIES,
+    *MODEL_REPLIES,
     Fail,
 )
-EVENTS: tuple[type[Event], ...] = (ModelChanged, Started, Progress, Updated, Missed, Recipe, Ended)
+EVENTS: tuple[type[Event], ...] = (
+    ModelChanged,
+    Started,
+    Progress,
+    Updated,
+    Missed,
+    Recipe,
+    Ended,
+    *CODEC_EVENTS,
+    *MODEL_EVENTS,
+)

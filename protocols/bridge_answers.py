@@ -6,9 +6,11 @@ from typing import Annotated
 
 from protocols.capture_messages import InputChannels, InputLevel, InputName
 from protocols.clock_messages import CLOCK_EVENTS, ClockBpm, ClockPlaying, ClockPosition, ClockSource
+from protocols.codec_messages import CodecProgress
 from protocols.fields import INT32_MAX, about
 from protocols.loop_messages import LOOP_EVENTS
 from protocols.messages import Event, HowTrained, ModelName, Note, Prompt, Reply, StreamId, UsedSeed
+from protocols.model_messages import MODEL_EVENTS
 from protocols.past_messages import Held
 from protocols.performance_messages import PERFORMANCE_EVENTS
 from protocols.reastream_messages import REASTREAM_EVENTS
@@ -194,4 +196,6 @@ BRIDGE_EVENTS: tuple[type[Event], ...] = (
     EngineState,
     CardState,
     *REASTREAM_EVENTS,
+    *MODEL_EVENTS,
+    CodecProgress,
 )

@@ -15,6 +15,8 @@ from protocols.capture_messages import *  # noqa: F403
 from protocols.capture_messages import CAPTURE_REQUESTS
 from protocols.clock_messages import *  # noqa: F403
 from protocols.clock_messages import CLOCK_REQUESTS, At
+from protocols.codec_messages import *  # noqa: F403
+from protocols.codec_messages import BRIDGE_CODEC_REQUESTS
 from protocols.exchange_messages import *  # noqa: F403
 from protocols.exchange_messages import EXCHANGE_REQUESTS
 from protocols.fields import about
@@ -24,6 +26,7 @@ from protocols.melody import MAX_TEXT
 from protocols.messages import (
     AnyStream,
     Cancel,
+    DownloadModel,
     Duration,
     Finished,
     Guidance,
@@ -40,6 +43,7 @@ from protocols.messages import (
     Sections,
     Seed,
     Status,
+    StopDownload,
     Streams,
     Temperature,
     TopK,
@@ -101,7 +105,7 @@ class Playback(Sampling, frozen=True, kw_only=True):
     sound: Sound = True
     save: Save = True
     format: Format = "wav"
-    loudness: Loudness = "none"
+    loudness: Loudness = "auto"
     name: TakeName = ""
     level: Level = 0.0
     at: At = "now"
@@ -182,7 +186,7 @@ class PlayAgain(Request, frozen=True, kw_only=True, tag="again"):
     sound: Sound = True
     save: Save = True
     format: Format = "wav"
-    loudness: Loudness = "none"
+    loudness: Loudness = "auto"
     name: TakeName = ""
     level: Level = 0.0
     at: At = "now"
@@ -344,6 +348,21 @@ class BridgeLoad(Load, frozen=True, kw_only=True, tag="load"):
     root: ClassVar[str] = "bridge"
 
 
+class BridgeDownloadModel(DownloadModel, frozen=True, kw_only=True, tag="models/download"):
+    """Download a model and all that it needs to the engine's disk, beside what plays; answered when all of it is there.
+
+    Goes on where an earlier download was cut off; what is there already is brought up to date. One at a time.
+    """
+
+    root: ClassVar[str] = "bridge"
+
+
+class BridgeStopDownload(StopDownload, frozen=True, kw_only=True, tag="models/download/stop"):
+    """Stop the download that is under way; what has come is kept."""
+
+    root: ClassVar[str] = "bridge"
+
+
 class BridgeUnload(Unload, frozen=True, kw_only=True, tag="unload"):
     """Give the model's memory back, at once or, while streams play on it, when the last one is over.
 
@@ -399,11 +418,14 @@ BRIDGE_REQUESTS: tuple[type[Request], ...] = (
     *CAPTURE_REQUESTS,
     *REASTREAM_REQUESTS,
     *EXCHANGE_REQUESTS,
+    *BRIDGE_CODEC_REQUESTS,
     *LOOP_REQUESTS,
     *TRIGGER_REQUESTS,
     BridgeModels,
     BridgeLoad,
     BridgeUnload,
+    BridgeDownloadModel,
+    BridgeStopDownload,
     BridgePing,
     BridgeStatus,
     BridgeVersion,

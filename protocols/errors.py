@@ -35,6 +35,8 @@ class ErrorCode(StrEnum):
     HANDSHAKE = "handshake", "A ZeroMQ client asked for something before its hello."
     VERSION = "version", "The client speaks another version of the protocol."
     BUSY = "busy", "Too much is under way, or the port is taken; try again later."
+    NOT_DOWNLOADED = "not_downloaded", "The model is not on this disk yet; the text says how to download it."
+    NO_MEMORY = "no_memory", "The model needs more memory than there is; the text says what would fit."
     NO_MODEL = "no_model", "The engine has no model at the moment; load one."
     ENGINE_LOST = "engine_lost", "The bridge has no engine at the moment; it goes on looking for one."
     UNSUPPORTED = "unsupported", "It is valid, but this model, file type, device or machine cannot do it."

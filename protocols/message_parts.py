@@ -8,6 +8,7 @@ import msgspec
 
 from protocols.fields import INT32_MAX, about
 from protocols.melody import MAX_TEXT
+from protocols.style import MAX_TEXT as MAX_STYLE
 
 PROMPT_SEPARATOR = "||"
 Prompt = Annotated[
@@ -65,6 +66,54 @@ _MELODY = (
     "begins at the next bar line, or here where no tempo is known."
 )
 Melody = Annotated[str, about(_MELODY, max_length=MAX_TEXT)]
+DoubleGuidance = Annotated[
+    float,
+    about(
+        "Where there are words beside a style, or beside a melody that is heard before the codes: how much they pull, against what "
+        "that says alone. 1 is plain guidance; with more, such as 5, the words count more; 0 leaves them out.",
+        ge=0,
+        le=20,
+    ),
+]
+StylePath = Annotated[
+    str,
+    about(
+        "Audio file whose style the music is to have, for models that hear styles; empty for none. It goes together with words and "
+        "with an audio region, and holds for as long as the stream does.",
+        max_length=4096,
+    ),
+]
+StyleStart = Annotated[float, about("Where the excerpt of the style starts in its file.", unit="s", ge=0, le=1e6)]
+StyleLength = Annotated[
+    float,
+    about(
+        "Length of that excerpt, from 1.5 to 4.5 s in the released model; 0 for the model's own, 3 s. What is shorter is repeated.",
+        unit="s",
+        ge=0,
+        le=30,
+    ),
+]
+StyleDetail = Annotated[
+    int,
+    about(
+        "How closely the style is followed: how many of its codebooks count, up to 6 in the released model; 0 for its own, 3.",
+        ge=0,
+        le=64,
+    ),
+]
+StyleText = Annotated[
+    str,
+    about("The style as a take's sidecar holds it, in place of its file.", osc=False, max_length=MAX_STYLE),
+]
+StyleSamples = Annotated[
+    int,
+    about(
+        "How many samples at the end of the payload are the excerpt of the style: float32, one channel, at the model's rate.",
+        osc=False,
+        ge=0,
+        le=2**24,
+    ),
+]
 SeparationName = Literal["auto", "demucs", "harmonic", "none"]
 Separation = Annotated[
     SeparationName,
@@ -109,6 +158,56 @@ Stride = Annotated[
         le=600,
     ),
 ]
+Steps = Annotated[
+    str,
+    about(
+        "Passes for each codebook of a model that decodes whole segments (MAGNeT), such as `20 10 10 10`, or Euler steps of one "
+        "that makes them out of noise (JASCO), such as `50`; empty for the model's own. Other models take none.",
+        from_number=True,
+        max_length=100,
+    ),
+]
+FinalGuidance = Annotated[
+    float,
+    about(
+        "What guidance falls to while a codebook is decoded, in a model that decodes whole segments (MAGNeT's min_cfg_coef).",
+        ge=0,
+        le=20,
+    ),
+]
+Chords = Annotated[
+    str,
+    about(
+        "Chords, each with the moment it begins in seconds, or in beats with a b: `C 0, F 2, G7 8b`. For models that hear chords "
+        "(JASCO).",
+        max_length=8000,
+    ),
+]
+Drums = Annotated[
+    str,
+    about(
+        "Audio file whose drums the music is to have, for models that hear drums (JASCO); empty for none. Best of drums alone: "
+        "what else there is goes first where Demucs is installed.",
+        max_length=4096,
+    ),
+]
+DrumsStart = Annotated[float, about("Where the drums start in their file.", unit="s", ge=0, le=1e6)]
+DrumsText = Annotated[
+    str,
+    about("The drums as a take's sidecar holds them, in place of their file.", osc=False, max_length=2**18),
+]
+TextGuidance = Annotated[
+    float,
+    about("How strongly the words alone are followed, beside all that JASCO is told (cfg_coef_txt).", ge=-20, le=20),
+]
+SpansName = Literal["nonoverlap", "stride1"]
+Spans = Annotated[
+    SpansName,
+    about(
+        "What a model that decodes whole segments (MAGNeT) draws again together: nonoverlap is spans side by side, stride1 spans "
+        "that begin anywhere."
+    ),
+]
 Seed = Annotated[
     int, about("Same seed, settings and device: same music. -1 picks one and reports it.", ge=-1, le=INT32_MAX)
 ]
@@ -136,6 +235,30 @@ Fingerprint = Annotated[
 ]
 FrameSamples = Annotated[int, about("Samples in one codec frame.", unit="samples")]
 HearsMelodies = Annotated[bool, about("Whether the model hears melodies.")]
+ModelKind = Literal["music", "sound"]
+Makes = Annotated[ModelKind, about("What the model makes: music or sounds.")]
+Resampling = Literal["soxr", "sinc"]
+HowResampled = Annotated[
+    Resampling,
+    about("How sound at other rates is brought to the model's, so that it hears what it was trained on.", osc=False),
+]
+Decoder = Annotated[
+    str,
+    about(
+        "What makes sound of the model's codes: codec (its own), multiband-diffusion, or another that is installed; empty for that "
+        "of the settings. Options come behind it: `multiband-diffusion window=2 steps=10`.",
+        max_length=4096,
+    ),
+]
+DecoderNames = Annotated[
+    str,
+    about(
+        "Decoders that the model's codes can be given to, with spaces between them; that of the settings comes first."
+    ),
+]
+StyleSeconds = Annotated[
+    float, about("Length of the excerpts that the model hears a style of; 0: it hears none.", unit="s")
+]
 SampleRate = Annotated[int, about("Rate of the model's audio.", unit="Hz")]
 Channels = Annotated[int, about("Channels of the model's audio.")]
 Instance = Annotated[int, about("Changes whenever the engine starts anew; streams of another instance are gone.")]

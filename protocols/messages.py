@@ -22,6 +22,8 @@ from protocols.answers import (
     VersionInfo,
     Welcome,
 )
+from protocols.codec_messages import *  # noqa: F403
+from protocols.codec_messages import CODEC_REQUESTS
 from protocols.exchange_messages import *  # noqa: F403
 from protocols.exchange_messages import TRANSFER_REQUESTS
 from protocols.fields import INT32_MAX, about
@@ -30,7 +32,14 @@ from protocols.message_parts import (
     AnyStream,
     Blend,
     Bpm,
+    Chords,
+    Decoder,
+    DoubleGuidance,
+    Drums,
+    DrumsStart,
+    DrumsText,
     Duration,
+    FinalGuidance,
     Guidance,
     JournalId,
     Key,
@@ -50,13 +59,24 @@ from protocols.message_parts import (
     SentChannels,
     SentRate,
     Separation,
+    Spans,
+    Steps,
     StreamId,
     Stride,
+    StyleDetail,
+    StyleLength,
+    StylePath,
+    StyleSamples,
+    StyleStart,
+    StyleText,
     Temperature,
+    TextGuidance,
     TopK,
     TopP,
     Weights,
 )
+from protocols.model_messages import *  # noqa: F403
+from protocols.model_messages import MODEL_REQUESTS
 
 # --- Requests that open a stream -----------------------------------------------------------------------------------
 
@@ -74,7 +94,20 @@ class Sampling(Request, frozen=True, kw_only=True):
     top_k: TopK = 250
     top_p: TopP = 0.0
     guidance: Guidance = 3.0
+    double_guidance: DoubleGuidance = 1.0
     stride: Stride = 0.0
+    decoder: Decoder = ""
+    steps: Steps = ""
+    final_guidance: FinalGuidance = 1.0
+    spans: Spans = "nonoverlap"
+    chords: Chords = ""
+    drums: Drums = ""
+    drums_start: DrumsStart = 0.0
+    text_guidance: TextGuidance = 0.0
+    style_path: StylePath = ""
+    style_start: StyleStart = 0.0
+    style_length: StyleLength = 0.0
+    style_detail: StyleDetail = 0
     seed: Seed = -1
 
 
@@ -86,6 +119,9 @@ class StreamRequest(Sampling, frozen=True, kw_only=True):
     lead: Lead = 10.0
     sections: Sections = ""
     melody: Melody = ""
+    style_codes: StyleText = ""
+    drums_codes: DrumsText = ""
+    style_samples: StyleSamples = 0
     key_hint: Annotated[Key, about("Likely key, where neither `key` nor the words tell it.", osc=False)] = ""
     script: Annotated[
         str,
@@ -224,8 +260,15 @@ class Update(Request, frozen=True, kw_only=True, tag="update"):
     top_k: TopK | None = None
     top_p: TopP | None = None
     guidance: Guidance | None = None
+    double_guidance: DoubleGuidance | None = None
     seed: Seed | None = None
     melody: Melody | None = None
+    style_path: StylePath | None = None
+    style_start: StyleStart | None = None
+    style_length: StyleLength | None = None
+    style_detail: StyleDetail | None = None
+    style_codes: StyleText | None = None
+    style_samples: StyleSamples = 0
 
 
 class Cancel(Request, frozen=True, kw_only=True, tag="cancel"):
@@ -317,13 +360,17 @@ class Load(Request, frozen=True, kw_only=True, tag="load"):
     model: Annotated[
         str,
         about(
-            "A name of the catalogue, owner/name on the hub, or a folder inside the engine's allowed ones.",
+            "A name of the catalogue, that of an installed package's model with its options, owner/name on the hub, or a folder "
+            "inside the engine's allowed ones.",
             max_length=4096,
         ),
     ]
     device: Annotated[str, about("auto, cpu, cuda, cuda:1, mps …; empty for that of the settings.", max_length=20)] = ""
     dtype: Annotated[
-        str, about("auto, float32, float16 or bfloat16; empty for that of the settings.", max_length=20)
+        str, about("auto, float32, float16, bfloat16, int8 or int4; empty for that of the settings.", max_length=20)
+    ] = ""
+    decoder: Annotated[
+        Decoder, about("Decoder of streams that name none; empty for that of the settings, where it fits the model.")
     ] = ""
 
 
@@ -359,6 +406,8 @@ ENGINE_REQUESTS: tuple[type[Request], ...] = (
     Models,
     Load,
     Unload,
+    *MODEL_REQUESTS,
+    *CODEC_REQUESTS,
     *TRANSFER_REQUESTS,
     Quit,
 )

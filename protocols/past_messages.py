@@ -36,7 +36,7 @@ class PastRequest(Request, frozen=True, kw_only=True):
     sound: Sound = True
     save: Save = True
     format: Format = "wav"
-    loudness: Loudness = "none"
+    loudness: Loudness = "auto"
     name: TakeName = ""
     level: Level = 0.0
     at: At = "now"

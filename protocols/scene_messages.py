@@ -10,6 +10,7 @@ from protocols.messages import (
     AnyStream,
     Blend,
     Bpm,
+    DoubleGuidance,
     Event,
     Guidance,
     Key,
@@ -19,6 +20,10 @@ from protocols.messages import (
     Reply,
     Request,
     Seed,
+    StyleDetail,
+    StyleLength,
+    StylePath,
+    StyleStart,
     Temperature,
     TopK,
     TopP,
@@ -102,6 +107,11 @@ class KeepScene(SceneRequest, frozen=True, kw_only=True, tag="scene/keep"):
     top_k: TopK | None = None
     top_p: TopP | None = None
     guidance: Guidance | None = None
+    style_path: StylePath | None = None
+    style_start: StyleStart | None = None
+    style_length: StyleLength | None = None
+    style_detail: StyleDetail | None = None
+    double_guidance: DoubleGuidance | None = None
     morph: Morph | None = None
     level: Level | None = None
     notes: _Notes | None = None

@@ -45,10 +45,41 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     model: Annotated[str, about("Model to load: a catalogue name, a folder or a hub id.", max_length=4096)] = "pocket"
     device: Annotated[str, about("auto, cpu, cuda, cuda:1, mps …", max_length=20)] = "auto"
     dtype: Annotated[
-        Literal["auto", "float32", "float16", "bfloat16"], about("Precision; auto is float32 on a CPU.")
+        Literal["auto", "float32", "float16", "bfloat16", "int8", "int4"], about("Precision; auto is float32 on a CPU.")
     ] = "auto"
     threads: Annotated[
         int, about("CPU threads of the model; 0 leaves two cores to the host and the sound.", ge=0, le=256)
+    ] = 0
+    chord_list: Annotated[
+        str,
+        about(
+            "The numbers of JASCO's chords, where they are not in the model's folder: AudioCraft's chord_to_index_mapping.pkl.",
+            max_length=4096,
+        ),
+    ] = ""
+    text_encoder: Annotated[
+        str,
+        about(
+            "The T5 of checkpoints in AudioCraft's layout: a folder or a hub id; empty for the one that the checkpoint names.",
+            max_length=4096,
+        ),
+    ] = ""
+    decoder: Annotated[
+        str,
+        about(
+            "What makes sound of the model's codes where a request names none: codec, multiband-diffusion, or another that is "
+            "installed, with its options; a model that it does not fit has its codec's.",
+            max_length=4096,
+        ),
+    ] = "codec"
+    memory_limit_mb: Annotated[
+        int,
+        about(
+            "Most memory that the engine may come to by loading a model, on a GPU of the GPU's; 0 for all that is free.",
+            unit="MB",
+            ge=0,
+            le=10_000_000,
+        ),
     ] = 0
     host: Host = "127.0.0.1"
     port: Annotated[int, about("ZeroMQ port; 0 lets the system choose.", ge=0, le=65535)] = 7770

@@ -99,9 +99,9 @@ class MapPad(TriggerRequest, frozen=True, kw_only=True, tag="trigger/map"):
 class MapController(TriggerRequest, frozen=True, kw_only=True, tag="trigger/cc"):
     """Let a controller set something, in place of an earlier one of this name. It is kept for the bridge's next runs.
 
-    `parameter` is guidance, temperature, top_k, top_p or bpm of a stream, weight1 to weight8 of its prompts, crossfade between its
-    first two, its level in dB; master (the level of everything), clock (the tempo of the clock); or a request to the bridge with
-    {value} in it. Of what moves fast 25 values a second are sent, the last one always.
+    `parameter` is guidance, temperature, top_k, top_p, double_guidance or bpm of a stream, weight1 to weight8 of its prompts,
+    crossfade between its first two, its level in dB; master (the level of everything), clock (the tempo of the clock); or a request
+    to the bridge with {value} in it. Of what moves fast 25 values a second are sent, the last one always.
     """
 
     osc_positional: ClassVar[tuple[str, ...]] = ("parameter", "control", "low", "high")

@@ -15,13 +15,14 @@ import msgspec
 import typer
 
 from daw_bridge.cli.clock import clock
+from daw_bridge.cli.codec import codec
 from daw_bridge.cli.failures import CannotStart, before_asking
 from daw_bridge.cli.files import download, upload
+from daw_bridge.cli.models import models
 from daw_bridge.cli.options import Asked, from_schema
-from daw_bridge.cli.session import NoBridgeError, any_bridge, catalogue, engine_address, read_settings, running_bridge
+from daw_bridge.cli.session import NoBridgeError, any_bridge, engine_address, read_settings, running_bridge
 from protocols.bridge_messages import (
     BridgeLoad,
-    BridgeModels,
     BridgeStatus,
     BridgeUnload,
     Devices,
@@ -33,13 +34,18 @@ from protocols.bridge_messages import (
     Stop,
     Templates,
 )
+from protocols.catalogue import EVERYTHING
 from protocols.errors import ErrorCode, RequestError
-from protocols.fields import fields_of
-from protocols.messages import Finished, Loaded, ModelList, Reply, Status
+from protocols.fields import build, fields_of
+from protocols.messages import Finished, Loaded, Reply, Status
 from protocols.settings import settings_path, template
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_FILES = ("path", "style_path", "drums")
+"""Parameters of requests that name a file."""
+_DEVICE = "engine.device="
 
 app = typer.Typer(
     help="A real-time generative-music backend for DAWs: words, audio regions and MIDI clips in, streamed music out.",
@@ -115,21 +121,21 @@ def play(asked: Asked, flags: list[str], fresh: Fresh = False) -> None:
 @from_schema(PlayContinue, without=("notes",))
 def continue_region(asked: Asked, flags: list[str], fresh: Fresh = False) -> None:
     """Go on from the end of a region of an audio file."""
-    _play(_with_file(asked), flags, fresh)
+    _play(asked, flags, fresh)
 
 
 @app.command()
 @from_schema(PlayMidi)
 def midi(asked: Asked, flags: list[str], fresh: Fresh = False) -> None:
     """Play along a MIDI file: its lead line, tempo, key and length."""
-    _play(_with_file(asked), flags, fresh)
+    _play(asked, flags, fresh)
 
 
 @app.command()
 @from_schema(PlayAgain)
 def again(asked: Asked, flags: list[str], fresh: Fresh = False) -> None:
     """Make a take again from its sidecar: the same samples."""
-    _play(_with_file(asked), flags, fresh)
+    _play(asked, flags, fresh)
 
 
 @app.command()
@@ -187,28 +193,29 @@ app.command()(download)
 # --- What there is -------------------------------------------------------------------------------------------------
 
 
-@app.command()
-@from_schema()
-def models(flags: list[str], as_json: AsJson = False) -> None:
-    """List the models that can be loaded by name."""
-    try:
-        with running_bridge(flags) as client:
-            reply = client.call(BridgeModels())
-        assert isinstance(reply, ModelList)
-        items = reply.items
-    except RequestError:
-        items = catalogue(flags, _console().print)
-    _print_rows(items, as_json)
+app.add_typer(models, name="models")
+app.add_typer(codec, name="codec")
 
 
 @app.command()
 @from_schema()
 def load(
-    flags: list[str], name: Annotated[str, typer.Argument(help=f"{fields_of(BridgeLoad)['model'].meaning}")]
+    flags: list[str],
+    name: Annotated[str, typer.Argument(help=f"{fields_of(BridgeLoad)['model'].meaning}")],
+    dtype: Annotated[str, typer.Option("--dtype", help=f"{fields_of(BridgeLoad)['dtype'].meaning}")] = "",
+    decoder: Annotated[str, typer.Option("--decoder", help=f"{fields_of(BridgeLoad)['decoder'].meaning}")] = "",
 ) -> None:
     """Load another model into the engine that runs; what plays goes on."""
+    here = Path(name).expanduser()
+    if (
+        name not in EVERYTHING and here.exists() and not here.is_absolute()
+    ):  # the engine runs in another folder, perhaps
+        name = str(here.absolute())
+    device = next((flag.removeprefix(_DEVICE) for flag in reversed(flags) if flag.startswith(_DEVICE)), "")
+    with before_asking():
+        request = build(BridgeLoad, {"model": name, "device": device, "dtype": dtype, "decoder": decoder})
     with running_bridge(flags) as client:
-        loaded = client.call(BridgeLoad(model=name), timeout=None)
+        loaded = client.call(request, timeout=None)
     assert isinstance(loaded, Loaded)
     typer.echo(f"{loaded.model} in {loaded.seconds:.1f} s, {loaded.weights_mb:.0f} MB")
 
@@ -364,9 +371,9 @@ def _perform(asked: Asked, flags: Sequence[str], fresh: bool) -> Path | None:
     from daw_bridge.cli.playing import follow, summarise, warn
 
     console = _console()
-    request: Playback | PlayAgain = asked.request
-    path = getattr(request, "path", "")
-    with any_bridge(flags, fresh=fresh, readable=[Path(path)] if path else [], note=console.print) as session:
+    files = _files_of(asked.request)
+    request: Playback | PlayAgain = msgspec.structs.replace(asked.request, **{name: str(files[name]) for name in files})
+    with any_bridge(flags, fresh=fresh, readable=list(files.values()), note=console.print) as session:
         warn(session.report, request, console)
         finished = follow(session.client, request, asked.given, console)
     summarise(finished, request, console)
@@ -381,13 +388,21 @@ def _say_path(finished: Finished) -> None:
         typer.echo(finished.path)
 
 
-def _with_file(asked: Asked) -> Asked:
-    """The bridge runs in another folder, perhaps, and a missing file needs no engine to be noticed."""
-    path = Path(asked.request.path).expanduser().absolute()
-    with before_asking():
-        if not path.is_file():
-            raise RequestError(ErrorCode.NOT_FOUND, "path", asked.request.path, "an existing file")
-    return Asked(msgspec.structs.replace(asked.request, path=str(path)), asked.given)
+def _files_of(request: Playback | PlayAgain) -> dict[str, Path]:
+    """The files that a request names, by parameter, as absolute paths.
+
+    The bridge runs in another folder, perhaps, and a missing file needs no engine to be noticed.
+    """
+    files = {}
+    for name in _FILES:
+        given = getattr(request, name, None)
+        if given is None or (not given and name not in request.osc_positional):
+            continue
+        files[name] = Path(given).expanduser().absolute()
+        with before_asking():
+            if not files[name].is_file():
+                raise RequestError(ErrorCode.NOT_FOUND, name, given, "an existing file")
+    return files
 
 
 def _become(module: str, flags: Sequence[str]) -> None:

@@ -308,11 +308,19 @@ def _model(name: str, known: dict[str, ModelInfo]) -> Check:
         if model is not None:
             return Check("Model", "ok", f"{name} {model.source}")
         return Check("Model", "fail", f"{name} is unknown", f"{advice}; or a folder, or owner/name")
+    if model is not None and not model.fits:
+        detail = f"{name} needs about {model.memory_mb / 1000:.1f} GB of memory, which is more than is free now"
+        return Check("Model", "warn", detail, "--model NAME, a smaller one: daw-bridge models")
+    if model.downloaded if model is not None else _in_cache(hub_id):
+        return Check("Model", "ok", f"{name} is downloaded")
+    return Check("Model", "warn", f"{name} is not downloaded yet", f"daw-bridge models download {name}")
+
+
+def _in_cache(hub_id: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
-    if isinstance(try_to_load_from_cache(hub_id, "config.json"), str):
-        return Check("Model", "ok", f"{name} is downloaded")
-    return Check("Model", "warn", f"{name} is not downloaded yet; the first start does that", f"hf download {hub_id}")
+    names = ("config.json", "state_dict.bin")
+    return any(isinstance(try_to_load_from_cache(hub_id, name), str) for name in names)
 
 
 def _free(name: str, host: str, port: int, kinds: Sequence[int]) -> Check:

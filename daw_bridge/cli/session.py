@@ -24,6 +24,7 @@ Note = Callable[[str], None]
 
 _ENGINE_FOUND_S = 20.0
 _LOG_TAIL = 16384
+_MODEL = "engine.model="
 _ALONE = ("engine.port=0", "engine.osc_port=0", "bridge.osc_port=0", "files.state=none")
 
 
@@ -93,7 +94,13 @@ def any_bridge(flags: Sequence[str], *, fresh: bool, readable: Sequence[Path] = 
     port, host = bridge_address(settings)
     if not fresh and port and probe(port, host) is not None:
         with OscClient(port, host) as client:
-            yield Session(client, _report(client), own=False)
+            report = _report(client)
+            asked = settings.engine.model if any(flag.startswith(_MODEL) for flag in flags) else ""
+            if asked and report.model and not _may_be(report.model, asked):
+                note(
+                    f"the engine that runs plays on with {report.model}: to change it, daw-bridge load {asked}, or --fresh"
+                )
+            yield Session(client, report, own=False)
         return
     note(f"starting the engine with {settings.engine.model} …")
     folders = [*settings.files.allowed_folders, *(file.resolve().parent for file in readable)]
@@ -167,6 +174,12 @@ def _wait_for_engine(client: OscClient) -> BridgeReport:
             raise CannotStart(f"the bridge did not find its engine within {_ENGINE_FOUND_S:g} s")
         time.sleep(0.02)
     return report
+
+
+def _may_be(model: str, asked: str) -> bool:
+    """Whether the name of a loaded model may be that of what was asked for: a name with or without options, a folder or a file."""
+    path = Path(asked).expanduser().absolute()
+    return model in (asked.strip(), asked.split(maxsplit=1)[0], path.name, path.parent.name)
 
 
 def _report(client: OscClient) -> BridgeReport:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from daw_bridge.asked import STYLE
 from daw_bridge.scenes.kept_notes import KeptNotes
 from daw_bridge.wording import Wording
 from protocols.bridge_messages import BridgeUpdate, KeepScene, PlayOpen, SceneInfo
@@ -16,7 +17,7 @@ from protocols.scene_messages import SCENE_NOTES
 
 MAX_SCENE_BYTES = 2**20
 _WORDS = ("prompt", "template", "style", "bpm", "key", "metre")
-_GIVEN = (*_WORDS, "weights", "blend", "temperature", "top_k", "top_p", "guidance", "morph", "level")
+_GIVEN = (*_WORDS, "weights", "blend", "temperature", "top_k", "top_p", "guidance", *STYLE, "morph", "level")
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +35,11 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     top_k: int | None = None
     top_p: float | None = None
     guidance: float | None = None
+    style_path: str | None = None
+    style_start: float | None = None
+    style_length: float | None = None
+    style_detail: int | None = None
+    double_guidance: float | None = None
     morph: float | None = None
     level: float | None = None
     notes: KeptNotes | None = None

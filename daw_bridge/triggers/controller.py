@@ -15,7 +15,7 @@ MAX_WEIGHTS = 8
 EVERY_S = 0.04
 """A parameter is set at most 25 times a second."""
 
-STREAM_PARAMETERS = ("guidance", "temperature", "top_k", "top_p", "bpm")
+STREAM_PARAMETERS = ("guidance", "temperature", "top_k", "top_p", "double_guidance", "bpm")
 CROSSFADE, LEVEL, MASTER, CLOCK = "crossfade", "level", "master", "clock"
 _WEIGHTS = tuple(f"weight{index}" for index in range(1, MAX_WEIGHTS + 1))
 USUAL: dict[str, tuple[float, float]] = {
@@ -23,6 +23,7 @@ USUAL: dict[str, tuple[float, float]] = {
     "temperature": (0.5, 1.5),
     "top_k": (1.0, 500.0),
     "top_p": (0.0, 1.0),
+    "double_guidance": (0.0, 8.0),
     "bpm": (60.0, 180.0),
     LEVEL: (-60.0, 6.0),
     MASTER: (-60.0, 6.0),

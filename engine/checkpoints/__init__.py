@@ -17,16 +17,27 @@ __all__ = ["CATALOGUE", "CatalogueEntry", "ModelBundle", "find_source", "load_mo
 
 
 def load_model(
-    name: str, *, device: str = "auto", dtype: str = "auto", pocket_directory: Path | None = None
+    name: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    pocket_directory: Path | None = None,
+    text_encoder: str = "",
+    memory_limit_mb: int = 0,
 ) -> ModelBundle:
     """Load a model and make it ready to run.
 
     Args:
-        name: a name of the `CATALOGUE`, the path of a folder in transformers' layout or our own, or ``owner/name`` on the hub.
+        name: a name of the `CATALOGUE`, one that another distribution brings (see `engine.checkpoints.plugins`), the path of a
+            folder in transformers' layout, AudioCraft's or our own, or ``owner/name`` on the hub.
         device: ``auto``, ``cuda``, ``cuda:1``, ``mps`` or ``cpu``.
-        dtype: precision of the LM: ``auto``, ``float32``, ``float16`` or ``bfloat16``.
+        dtype: precision of the LM: ``auto``, ``float32``, ``float16``, ``bfloat16``, ``int8`` or ``int4``.
         pocket_directory: keep the untrained pocket model here, and take it for ``pocket`` whether or not a trained one comes
             with the engine. None: that one if it does, else the untrained one, kept in the user's cache directory.
+        text_encoder: the T5 of a checkpoint in AudioCraft's layout, which only names it: a folder, or a name on the hub. Empty: a
+            folder of that name in the checkpoint's, else the hub's. Other layouts hold their own.
+        memory_limit_mb: refuse a model that would bring the process beyond this; 0: beyond what the machine has free. It is
+            refused before anything of it is loaded.
 
     Raises:
         RequestError: an unknown model, device or precision, files that are missing or damaged, or a download that failed. The
@@ -34,18 +45,31 @@ def load_model(
     """
     source = find_source(name)
 
-    from engine.checkpoints import devices, own_layout, pocket, transformers_layout
+    from engine.checkpoints import devices, footprint, headroom, hub, own_layout, plugins, pocket, transformers_layout
+    from engine.checkpoints.audiocraft import layout
+    from engine.checkpoints.audiocraft.package import is_audiocraft
     from engine.checkpoints.section import OwnSection, read_config
 
     chosen = devices.pick_device(device)
-    precision = devices.pick_dtype(dtype, chosen)
+    precision = devices.pick_precision(dtype, chosen)
+
+    def fits(needed: footprint.Footprint | None) -> None:
+        headroom.check_room(source.name, needed, str(chosen), precision.name, memory_limit_mb)
+
+    if source.plugin is not None:
+        return plugins.load_model(source.plugin, name, chosen, devices.pick_dtype(dtype, chosen))
     if name.strip() == POCKET and (pocket_directory is not None or source.folder is None):
         folder = pocket.pocket_folder(pocket_directory)
     elif source.folder is not None:
         folder = source.folder
     else:
         assert source.hub_id is not None
-        folder = transformers_layout.download(source.hub_id)
+        if (known := CATALOGUE.get(source.name)) is not None:  # told before gigabytes are downloaded in vain
+            fits(footprint.of_entry(known))
+        folder = hub.obtain(source.hub_id)
+    fits(footprint.of_folder(folder, text_encoder))
+    if is_audiocraft(folder):
+        return layout.load_folder(folder, source.name, chosen, precision, text_encoder=text_encoder)
     config = read_config(folder)
     section = OwnSection.read(config)
     if section.codec is not None:

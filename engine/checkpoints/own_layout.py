@@ -28,6 +28,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.checkpoints.bundle import ModelBundle, fingerprint_of, window_in_frames
+from engine.checkpoints.devices import Precision
 from engine.checkpoints.parts import (
     DECODER,
     PROJECTION,
@@ -59,7 +60,12 @@ _MOST_POSITIONS = 1 << 16
 
 
 def load_folder(
-    folder: Path, config: Mapping[str, Any], section: OwnSection, name: str, device: torch.device, dtype: torch.dtype
+    folder: Path,
+    config: Mapping[str, Any],
+    section: OwnSection,
+    name: str,
+    device: torch.device,
+    precision: Precision,
 ) -> ModelBundle:
     """Load a checkpoint folder.
 
@@ -69,7 +75,7 @@ def load_folder(
         section: read from it; with a ``codec``.
         name: of the bundle.
         device: for all parts.
-        dtype: of the LM; the codec and the text encoder run in single precision.
+        precision: of the LM; the codec and the text encoder run in single precision.
 
     Raises:
         RequestError: a missing or damaged file, or parts that do not fit each other; the text names the file or the key.
@@ -88,13 +94,12 @@ def load_folder(
     codec, codec_parameters = _load_codec(codec_folder, decoder, device)
     tokenizer = load_tokenizer(folder)
     encoder = _build_encoder(text, state, folder).to(device)
-    lm = _build_lm(decoder, text, features, state, folder, device, dtype)
+    lm = _build_lm(decoder, text, features, state, folder, device, precision)
     if state:
         raise malformed(folder, f"weights without {min(state)}")
-    parameters = codec_parameters + sum(p.numel() for part in (lm, encoder) for p in part.parameters())
-    lm.pack()
+    parameters = codec_parameters + lm.size + sum(p.numel() for p in encoder.parameters())
 
-    longest = lm.config.max_positions - max(lm.config.delays)
+    longest = lm.pattern.most_frames(lm.config.max_positions)
     window, stride = window_in_frames(codec.frame_rate, longest, section.window_seconds, section.stride_seconds)
     codec_files = [codec_folder / spectral_codec.CONFIG_FILE, codec_folder / spectral_codec.WEIGHTS_FILE]
     return ModelBundle(
@@ -106,17 +111,11 @@ def load_folder(
         text=TextConditioner(tokenizer, encoder, device),
         score=bool(features),
         melody=None,
-        sample_rate=codec.sample_rate,
-        channels=codec.channels,
-        num_codebooks=lm.config.num_codebooks,
-        card=lm.config.card,
-        delays=lm.config.delays,
-        frame_rate=codec.frame_rate,
-        hop_length=codec.hop_length,
         window_frames=window,
         stride_frames=stride,
         device=device,
-        dtype=dtype,
+        dtype=precision.dtype,
+        form=precision.form,
         parameters=parameters,
     )
 
@@ -239,13 +238,13 @@ def _build_lm(
     state: dict[str, Tensor],
     folder: Path,
     device: torch.device,
-    dtype: torch.dtype,
+    precision: Precision,
 ) -> MusicgenLM:
     """The LM, not packed; its weights leave ``state``."""
     projection = f"{PROJECTION}.weight" in state
     if not projection and text.d_model != decoder.hidden_size:
         raise malformed(folder, f"weights with {PROJECTION}.weight")
     config = lm_config(decoder, text, projection=projection, score_features=features)
-    lm = MusicgenLM(config, device=device, dtype=dtype)
-    fill_lm(lm, state, folder)
+    lm = MusicgenLM(config, device=device, dtype=precision.dtype)
+    fill_lm(lm, state, folder, precision.form)
     return lm

@@ -13,6 +13,7 @@ from torch import Tensor
 from engine.conditioning.text import MAX_TOKENS
 from engine.runtime.lm import LMConfig, MusicgenLM
 from engine.runtime.patterns import DelayPattern
+from engine.runtime.quantised import Form
 from protocols.errors import ErrorCode, RequestError
 
 PROJECTION = "enc_to_dec_proj"
@@ -114,7 +115,7 @@ def lm_config(
         layers=decoder.num_hidden_layers,
         heads=decoder.num_attention_heads,
         ff_dim=decoder.ffn_dim,
-        delays=DelayPattern.musicgen(decoder.num_codebooks, decoder.audio_channels).delays,
+        pattern=DelayPattern.musicgen(decoder.num_codebooks, decoder.audio_channels),
         card=decoder.vocab_size,
         text_dim=text.hidden_size,
         text_projection=projection,
@@ -124,8 +125,10 @@ def lm_config(
     )
 
 
-def fill_lm(lm: MusicgenLM, state: MutableMapping[str, Tensor], folder: Path) -> None:
-    """Copy the weights into ``lm``; what is copied leaves ``state``, so that a large model never stands in full twice.
+def fill_lm(lm: MusicgenLM, state: MutableMapping[str, Tensor], folder: Path, form: Form | None) -> None:
+    """Copy the weights into ``lm`` and pack each matrix at once, in this form.
+
+    What is copied leaves ``state``, so that a large model never stands in full twice.
 
     Raises:
         RequestError: ``malformed`` for a tensor that is missing or has another shape; names it.
@@ -141,6 +144,9 @@ def fill_lm(lm: MusicgenLM, state: MutableMapping[str, Tensor], folder: Path) ->
                     shapes = f"{list(slot.shape)}, not {list(part.shape)}"
                     raise malformed(folder, f"weights whose {source} is {shapes} of {part.dtype}")
                 slot.copy_(part)
+            del slots, slot, part
+            if target.endswith(".weight"):
+                lm.pack_matrix(target, form)
 
 
 def weight_sources(config: LMConfig) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from engine.checkpoints.bundle import STRIDE_SECONDS, WINDOW_SECONDS
 from protocols.errors import ErrorCode, RequestError
-from protocols.messages import ModelStatus
+from protocols.message_parts import ModelKind, ModelStatus
 
 SECTION = "daw_bridge"
 """The key of config.json under which a checkpoint says what transformers has no words for; see `OwnSection`."""
@@ -31,6 +31,7 @@ class OwnSection:
         codec: the folder of the codec, inside the checkpoint's: then the checkpoint is in our own layout, see
             `engine.checkpoints.own_layout`. None: it is in transformers' layout.
         score_form: `engine.conditioning.score.FORM` of the score that the LM hears; None: it hears none.
+        kind: as `ModelBundle.kind`.
     """
 
     status: ModelStatus = "trained"
@@ -38,6 +39,7 @@ class OwnSection:
     stride_seconds: Fraction = Fraction(STRIDE_SECONDS)
     codec: str | None = None
     score_form: int | None = None
+    kind: ModelKind = "music"
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> OwnSection:
@@ -68,7 +70,9 @@ class OwnSection:
             raise _malformed("codec", codec, "the name of a folder")
         if form is not None and (isinstance(form, bool) or not isinstance(form, int)):
             raise _malformed("score_form", form, "a whole number")
-        return cls(status=status, codec=codec, score_form=form, **seconds)
+        if (kind := section.get("kind", "music")) not in get_args(ModelKind):
+            raise _malformed("kind", kind, ", ".join(get_args(ModelKind)))
+        return cls(status=status, codec=codec, score_form=form, kind=kind, **seconds)
 
 
 def _malformed(key: str, value: object, allowed: str) -> RequestError:
@@ -83,9 +87,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG_FILE
     if not path.is_file():
-        raise RequestError(
-            ErrorCode.NOT_FOUND, "model", str(folder), "a folder in transformers layout, with config.json"
-        )
+        allowed = f"a folder with a model: {CONFIG_FILE} in transformers' layout, state_dict.bin or checkpoint.th in AudioCraft's"
+        raise RequestError(ErrorCode.NOT_FOUND, "model", str(folder), allowed)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch import nn
 
 from engine.checkpoints.bundle import ModelBundle, fingerprint_of, window_in_frames
+from engine.checkpoints.devices import Precision
 from engine.checkpoints.melody_layout import MelodyLayout
 from engine.checkpoints.parts import (
     CHROMA_PROJECTION,
@@ -38,38 +39,14 @@ from engine.runtime.codec import Codec
 from engine.runtime.lm import MusicgenLM
 from protocols.errors import ErrorCode, RequestError
 
-_DOWNLOADED = ["*.json", "spiece.model", "model*.safetensors", "codec/model.safetensors"]
-
-
-def download(hub_id: str) -> Path:
-    """The folder of a hub model in the Hugging Face cache, fetched if it is not there or has changed.
-
-    Raises:
-        RequestError: it cannot be fetched and has not been fetched before.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
-    try:
-        folder = Path(snapshot_download(hub_id, allow_patterns=_DOWNLOADED))
-        if not list(folder.glob("model*.safetensors")):
-            folder = Path(snapshot_download(hub_id, allow_patterns=[*_DOWNLOADED, "pytorch_model*.bin"]))
-    except GatedRepoError as error:
-        advice = f"accept the licence at https://huggingface.co/{hub_id} and log in with: hf auth login"
-        raise RequestError(ErrorCode.NOT_ALLOWED, "model", hub_id, advice) from error
-    except RepositoryNotFoundError as error:
-        raise RequestError(ErrorCode.UNKNOWN_MODEL, "model", hub_id, "a model that is on the hub") from error
-    except Exception as error:  # the hub's client lets through whatever its HTTP library, proxy or file system raises
-        advice = (
-            "it could not be downloaded: check the network, or run `hf download "
-            f"{hub_id}` on a machine that has one and give the folder's path"
-        )
-        raise RequestError(ErrorCode.NOT_FOUND, "model", hub_id, advice) from error
-    return folder
-
 
 def load_folder(
-    folder: Path, config: Mapping[str, Any], section: OwnSection, name: str, device: torch.device, dtype: torch.dtype
+    folder: Path,
+    config: Mapping[str, Any],
+    section: OwnSection,
+    name: str,
+    device: torch.device,
+    precision: Precision,
 ) -> ModelBundle:
     """Load a checkpoint folder.
 
@@ -79,7 +56,7 @@ def load_folder(
         section: read from it.
         name: of the bundle.
         device: for all parts.
-        dtype: of the LM; the codec and the text encoder run in single precision.
+        precision: of the LM; the codec and the text encoder run in single precision.
 
     Raises:
         RequestError: a missing or damaged file, or a model of another kind; the text names the file or the key.
@@ -99,18 +76,18 @@ def load_folder(
 
     audio_channels = model.config.decoder.audio_channels
     positions = model.config.decoder.max_position_embeddings
-    lm = _build_lm(model, folder, device, dtype)
+    lm = _build_lm(model, folder, device, precision)
     encodec = model.audio_encoder.float().eval().requires_grad_(False)
     encoder = model.text_encoder.float().to(device).eval().requires_grad_(False)
     del model
     for part in (encodec, encoder):
         _detach_from_file(part)
-    parameters = sum(parameter.numel() for part in (lm, encodec, encoder) for parameter in part.parameters())
-    lm.pack()
+    parameters = lm.size + sum(p.numel() for part in (encodec, encoder) for p in part.parameters())
 
     # Single precision on every device: the codec costs little beside the LM, and codes of a prompt turn on rounding errors.
     codec = Codec(encodec, audio_channels, device, torch.float32)
-    longest = positions - lm.config.chroma_frames - max(lm.config.delays)
+    codec.stream()  # one that cannot is refused now, and not by the first request
+    longest = lm.pattern.most_frames(positions - lm.config.chroma_frames)
     window, stride = window_in_frames(codec.frame_rate, longest, section.window_seconds, section.stride_seconds)
     melody_files = [] if layout is None or layout.file is None else [layout.file]
     return ModelBundle(
@@ -122,18 +99,14 @@ def load_folder(
         text=TextConditioner(tokenizer, encoder, device),
         score=False,
         melody=None if layout is None else layout.facts(codec.frame_rate, window),
-        sample_rate=codec.sample_rate,
-        channels=codec.channels,
-        num_codebooks=lm.config.num_codebooks,
-        card=lm.config.card,
-        delays=lm.config.delays,
-        frame_rate=codec.frame_rate,
-        hop_length=codec.hop_length,
         window_frames=window,
         stride_frames=stride,
         device=device,
-        dtype=dtype,
+        dtype=precision.dtype,
+        form=precision.form,
         parameters=parameters,
+        resampling="sinc",
+        kind=section.kind,
     )
 
 
@@ -208,7 +181,7 @@ def _check_parts(config: Any) -> None:
     )
 
 
-def _build_lm(model: Any, folder: Path, device: torch.device, dtype: torch.dtype) -> MusicgenLM:
+def _build_lm(model: Any, folder: Path, device: torch.device, precision: Precision) -> MusicgenLM:
     """Our LM with the weights of transformers' decoder, which is taken apart on the way so that both never stand in full."""
     state = {f"decoder.{name}": tensor for name, tensor in model.decoder.state_dict().items()}
     for name in (PROJECTION, CHROMA_PROJECTION):
@@ -221,6 +194,6 @@ def _build_lm(model: Any, folder: Path, device: torch.device, dtype: torch.dtype
         chroma_frames=getattr(model.config, "chroma_length", 0),
     )
     del model.decoder
-    lm = MusicgenLM(config, device=device, dtype=dtype)
-    fill_lm(lm, state, folder)
+    lm = MusicgenLM(config, device=device, dtype=precision.dtype)
+    fill_lm(lm, state, folder, precision.form)
     return lm

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from engine.runtime.session import Condition
+from engine.runtime.conditions import Condition
 from protocols.messages import BlendName
 
 Words = tuple[tuple[Condition, float], ...]

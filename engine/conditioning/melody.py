@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.runtime.session import NULL_BIN
+from engine.runtime.conditions import NULL_BIN
 from protocols.errors import ErrorCode, RequestError
 
 PITCH_CLASSES = 12
@@ -49,6 +49,8 @@ class MelodyFacts:
         fft_size: samples that are looked at together for one frame of chroma.
         hop_length: samples from one frame of chroma to the next.
         null_bin: the bin that is on where there is no melody.
+        stored_window: what is under a frame of chroma, ``[fft_size]``, where the checkpoint has it; else `chroma_window`.
+            AudioCraft's have it in half precision, which now and then decides what leads in a noise.
     """
 
     sample_rate: int
@@ -58,6 +60,7 @@ class MelodyFacts:
     fft_size: int = 16_384
     hop_length: int = 4096
     null_bin: int = NULL_BIN
+    stored_window: Tensor | None = field(default=None, compare=False, repr=False)
 
     @property
     def rate(self) -> Fraction:
@@ -200,7 +203,8 @@ def chroma(sound: Tensor, facts: MelodyFacts) -> Tensor:
     size = facts.fft_size
     if (missing := size - len(sound)) > 0:
         sound = F.pad(sound, (missing // 2, missing - missing // 2))
-    window, filters = _hann(size), _filters(facts.sample_rate, size)
+    window = chroma_window(size) if facts.stored_window is None else facts.stored_window
+    filters = chroma_filters(facts.sample_rate, size)
     norm = window.square().sum().sqrt()
     hop, frames = facts.hop_length, 1 + len(sound) // facts.hop_length
     mirrored = F.pad(sound[None, None], (size // 2, size // 2), mode="reflect")[0, 0]
@@ -215,12 +219,13 @@ def chroma(sound: Tensor, facts: MelodyFacts) -> Tensor:
 
 
 @cache
-def _hann(size: int) -> Tensor:
+def chroma_window(size: int) -> Tensor:
+    """What is under a frame of chroma, ``[size]``: a periodic Hann window."""
     return torch.hann_window(size, dtype=torch.float32)
 
 
 @cache
-def _filters(sample_rate: int, fft_size: int) -> Tensor:
+def chroma_filters(sample_rate: int, fft_size: int) -> Tensor:
     """What each bin of the spectrum gives to each pitch class, ``[12, fft_size // 2 + 1]``, with C first and A at 440 Hz.
 
     Every bin gives as much as any other to the pitch classes around its own frequency (a Gaussian as wide as the bin, but no

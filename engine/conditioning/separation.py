@@ -27,6 +27,7 @@ DEMUCS_REPOSITORY = "adefossez/HTDemucs"
 """Where its weights are on the Hugging Face hub; only what is in the hub's cache already is used."""
 
 _LEFT_OUT = ("drums", "bass")
+_BUT_DRUMS = ("bass", "other", "vocals")
 _WINDOW_SECONDS = 0.128
 _OVERLAP = 4  # hops in a window
 _LASTING_SECONDS = 0.2
@@ -89,14 +90,32 @@ def _filtered(sound: Tensor, hop: int, sample_rate: int) -> Tensor:
     return left[size : size + len(sound)]
 
 
+def keep_drums(sound: Tensor, sample_rate: int) -> tuple[Tensor, str]:
+    """The drums of a sound, where Demucs is installed with its weights; else all of it.
+
+    Args:
+        sound: float32 ``[channels, samples]``, finite.
+        sample_rate: in Hz.
+
+    Returns:
+        What is left, of the same shape, and how that was done, in words.
+    """
+    if _demucs_weights() is None:
+        return sound, "the drums are taken as they are, for want of Demucs"
+    model = load_demucs()
+    kept = [keep_stems(channel, sample_rate, model, left_out=_BUT_DRUMS) for channel in sound]
+    return torch.stack(kept), "the drums are separated by Demucs"
+
+
 @torch.inference_mode()
-def keep_stems(sound: Tensor, sample_rate: int, model: Any) -> Tensor:
+def keep_stems(sound: Tensor, sample_rate: int, model: Any, left_out: tuple[str, ...] = _LEFT_OUT) -> Tensor:
     """What Demucs hears of a sound ``[samples]`` besides drums and bass.
 
     Args:
         sound: float32, mono.
         sample_rate: in Hz.
         model: a model, or a bag of them, of the package ``demucs``.
+        left_out: the stems that are not wanted.
     """
     apply = importlib.import_module("demucs.apply")
     rate, channels = int(model.samplerate), int(model.audio_channels)
@@ -105,7 +124,7 @@ def keep_stems(sound: Tensor, sample_rate: int, model: Any) -> Tensor:
     mix = ((there - there.mean()) / level).expand(1, channels, -1)
     # A shift would be drawn at random, and the same region read differently.
     stems = apply.apply_model(model, mix, shifts=0, split=True, device="cpu", progress=False)[0]
-    kept = [index for index, name in enumerate(model.sources) if name not in _LEFT_OUT]
+    kept = [index for index, name in enumerate(model.sources) if name not in left_out]
     left = (stems[kept].sum(dim=0).mean(dim=0) * level).numpy()
     back = torch.from_numpy(soxr.resample(left, rate, sample_rate, quality="HQ"))
     return torch.nn.functional.pad(back, (0, max(0, len(sound) - len(back))))[: len(sound)]

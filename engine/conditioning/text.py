@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -33,6 +33,21 @@ class TextCondition:
     @property
     def is_null(self) -> bool:
         return not bool(self.mask.any())
+
+
+class TextEncoder(Protocol):
+    """What turns words into hidden states. One thread at a time."""
+
+    @property
+    def kept_bytes(self) -> int:
+        """What the texts that are remembered take (any thread)."""
+
+    def encode(self, text: str | None) -> TextCondition:
+        """Encode a text; None and blank text give the null condition.
+
+        Raises:
+            RequestError: a text that is too long.
+        """
 
 
 class TextConditioner:

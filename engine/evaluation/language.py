@@ -10,7 +10,6 @@ from torch import Tensor
 
 from engine.checkpoints import ModelBundle
 from engine.runtime.lm import Condition
-from engine.runtime.patterns import DelayPattern
 
 _BATCH = 8
 
@@ -24,7 +23,7 @@ def cross_entropy(bundle: ModelBundle, codes: Tensor, conditions: Sequence[Condi
         codes: ``[clips, codebooks, frames]``; what is longer than the model's window is left out.
         conditions: what each clip is heard with.
     """
-    lm, pattern = bundle.lm, DelayPattern(bundle.delays)
+    lm, pattern = bundle.lm, bundle.pattern
     codes = codes[..., : bundle.window_frames].to(bundle.device)
     frames = codes.shape[2]
     totals, counts = torch.zeros(bundle.num_codebooks), torch.zeros(bundle.num_codebooks)

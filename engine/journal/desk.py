@@ -8,7 +8,7 @@ from collections.abc import Callable
 from engine.admission import Admission
 from engine.entries import Entry, recipe
 from engine.journal.journals import Journals
-from engine.journal.log import Header
+from engine.journal.log import Header, Journal
 from engine.journal.resuming import resumed_plan
 from engine.memory import MB
 from engine.preparation import PreparedStream, StreamPlan
@@ -57,6 +57,10 @@ class JournalDesk:
             lambda: resumed_plan(self._journals.read(request.journal), request, admission),
             lambda result: self._call_soon(lambda: answer(result)),
         )
+
+    def read(self, journal: str, answer: Callable[[Journal | RequestError], None]) -> None:
+        """What was kept of a stream, as far as it is whole; answered later, on this thread."""
+        self._journals.do(lambda: self._journals.read(journal), lambda result: self._call_soon(lambda: answer(result)))
 
     def admitted(self, entry: Entry) -> str:
         """A stream was taken in: the name of its journal."""

@@ -20,6 +20,7 @@ from torch import Tensor
 from engine.changes import Change
 from engine.hearing import Hearing
 from engine.morphs import Morphs
+from engine.runtime.patterns import CodebookPattern
 from engine.runtime.sampler import Past
 from engine.runtime.sampling import SamplingSettings
 
@@ -46,13 +47,13 @@ class Windows:
     Attributes:
         length: of a window.
         stride: how much later each begins than the one before.
-        delay: of the last codebook.
+        pattern: of the codebooks.
         prompt: frames of the prompt, fewer than a window.
     """
 
     length: int
     stride: int
-    delay: int
+    pattern: CodebookPattern
     prompt: int
 
     def of(self, frame: int) -> int:
@@ -65,7 +66,28 @@ class Windows:
 
     def next_frame(self, frames: int) -> int:
         """The first of which nothing is sampled yet, between two frames, when there are so many; see `FrameSampler.next_frame`."""
-        return frames if frames == self.opening(self.of(frames)) else frames + self.delay
+        window, begun = self._reached(frames)
+        return self._begins(window) + self.pattern.layout(self.length).begun[begun]
+
+    def knows(self, frames: int, earlier: int) -> bool:
+        """Whether nothing had been drawn, when there were ``earlier`` frames, that a stream draws which goes on after ``frames``.
+
+        It draws each step anew in which a frame that was not complete has a code.
+        """
+        window = self.of(frames)
+        drawn = (window, self.pattern.layout(self.length).first_step(frames - self._begins(window)))
+        return self._reached(earlier) <= drawn
+
+    def _begins(self, window: int) -> int:
+        """The first frame of a window."""
+        return window * self.stride
+
+    def _reached(self, frames: int) -> tuple[int, int]:
+        """The window and the step that come next, between two frames, when there are so many."""
+        window, layout = self.of(frames), self.pattern.layout(self.length)
+        if frames == self.opening(window):
+            return window, layout.first_step(frames - self._begins(window))
+        return window, layout.completing_step(frames - self._begins(window) - 1) + 1
 
 
 @dataclass(frozen=True)
@@ -90,7 +112,8 @@ def begin(recording: Recording, first: int, prompt: Tensor | None, windows: Wind
     window = windows.of(windows.prompt + first)
     begins = max(window - 1, 0)
     # Those of the last frames that were not complete are drawn again: the state has to be from before them.
-    usable = [(frames, state) for frames, state in recording.states if frames <= first - windows.delay]
+    reached = windows.prompt + first
+    usable = [(frames, state) for frames, state in recording.states if windows.knows(reached, windows.prompt + frames)]
     drawn_at, state = max(usable, default=(0, b""))
     begins = min(begins, windows.of(windows.prompt + drawn_at)) if state else 0
     generator = torch.from_numpy(np.frombuffer(state, np.uint8).copy()) if state else None

@@ -68,7 +68,8 @@ def _frame(journal: Journal, request: Resume, admission: Admission) -> int:
         frame = seconds_to_frames(request.seconds, admission.frame_rate)
     if frame < 0:
         frame = journal.frames
-    if frame > journal.frames:
+    # What makes latents has no codes to keep, and makes all of it again.
+    if frame > journal.frames and not admission.makes_latents:
         field, value = ("seconds", request.seconds) if request.seconds >= 0 else ("frame", frame)
         allowed = f"up to frame {journal.frames} ({journal.seconds:.5g} s), where the journal ends"
         raise RequestError(ErrorCode.OUT_OF_RANGE, field, value, allowed)
@@ -83,6 +84,8 @@ def _original(journal: Journal, frame: int, lead: float | None, changes: list[di
         raise RequestError(ErrorCode.MALFORMED, "journal", recipe.request.get("type"), "a journal of a stream")
     values = {name: value for name, value in recipe.request.items() if name not in _NEVER}
     values |= {"seed": recipe.seed, "fingerprint": recipe.fingerprint, "from_frame": frame}
+    # Journals of earlier releases are of streams that the codec decoded.
+    values.setdefault("decoder", "codec")
     if lead is not None:
         values["lead"] = lead
     if issubclass(kind, RegionRequest):

@@ -16,6 +16,9 @@ from protocols.messages import (
     ENGINE_REQUESTS,
     Acknowledge,
     AudioHeader,
+    CancelCodec,
+    CodecEnded,
+    CodecJob,
     Continue,
     Ended,
     EngineStatus,
@@ -33,6 +36,7 @@ from protocols.messages import (
     StreamRequest,
     Updated,
     Version,
+    recoded,
 )
 from protocols.osc.front import Asker, OscFront, Peer
 from protocols.osc.parameters import StatusParameters
@@ -185,6 +189,26 @@ class _Visitor:
         return True
 
 
+class _JobOwner(_Visitor):
+    """The owner of a codec job that was asked for over OSC: it answers when the job is over."""
+
+    def __init__(self, osc: EngineOsc, asker: Asker) -> None:
+        self._osc = osc
+        self._asker = asker
+
+    def taken(self, reply: Reply | RequestError) -> None:
+        """The job was taken, or was not."""
+        if isinstance(reply, RequestError):
+            self._osc.over(self, self._asker, reply)
+
+    def event(self, event: Event) -> None:
+        """Pass on how far it is, and answer at its end."""
+        if isinstance(event, CodecEnded):
+            self._osc.over(self, self._asker, recoded(event))
+        else:
+            self._osc.front.publish(event, self._asker)
+
+
 class EngineOsc:
     """The engine's OSC server. For the I/O loop's thread only.
 
@@ -200,6 +224,7 @@ class EngineOsc:
         self._service = service
         self._visitor = _Visitor()
         self._owners: dict[int, _TakeOwner] = {}
+        self._jobs: set[_JobOwner] = set()
         self._port = OscPort(loop, settings.engine.host, settings.engine.osc_port)
         self.port = self._port.port
         self.front = OscFront("engine", ENGINE_REQUESTS, self, self._send, later=loop.call_later)
@@ -216,6 +241,14 @@ class EngineOsc:
             owner = _TakeOwner(self, asker, request)
             self._service.handle(request, owner, owner.opened)
             return None
+        if isinstance(request, CodecJob):
+            job = _JobOwner(self, asker)
+            self._jobs.add(job)
+            self._service.handle(request, job, job.taken)
+            return None
+        if isinstance(request, CancelCodec) and not request.job:  # every job that was asked for over OSC
+            for job in self._jobs:
+                self._service.handle(request, job, lambda reply: None)
         if getattr(request, "stream", None) == 0:  # every stream that was opened over OSC
             for owner in list(self._owners.values()):
                 self._service.handle(request, owner, lambda reply: None)
@@ -237,6 +270,11 @@ class EngineOsc:
     def forget(self, owner: _TakeOwner) -> None:
         """A stream is over."""
         self._owners.pop(owner.stream, None)
+
+    def over(self, job: _JobOwner, asker: Asker, answer: Reply | RequestError) -> None:
+        """A codec job is over."""
+        self._jobs.discard(job)
+        self._answer(asker, answer)
 
     def lose(self, owner: _TakeOwner) -> None:
         """A take cannot be written: end its stream."""

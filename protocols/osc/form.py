@@ -16,6 +16,7 @@ from protocols.exchange_messages import TRANSFER_REQUESTS
 from protocols.fields import INT32_MAX, FieldSpec, build, fields_of, shortened
 from protocols.messages import (
     Acknowledge,
+    CodecEnded,
     Event,
     Hello,
     Listen,
@@ -30,7 +31,7 @@ from protocols.messages import (
 from protocols.osc.codec import Argument, OscMessage
 
 WITHOUT_OSC: frozenset[type[Message]] = frozenset(
-    {Hello, Acknowledge, Listen, Unlisten, Open, Missed, Recipe, *TRANSFER_REQUESTS}
+    {Hello, Acknowledge, Listen, Unlisten, Open, Missed, Recipe, CodecEnded, *TRANSFER_REQUESTS}
 )
 """Requests and events that need ZeroMQ: they are about the flow of audio blocks or files, or too large for OSC."""
 REPLY_PORT = "reply_port"
@@ -61,16 +62,6 @@ class Address:
     def rest(self) -> FieldSpec | None:
         """What takes all numbers that follow the positional arguments."""
         return fields_of(self.request).get(self.request.osc_rest)
-
-
-@dataclass(frozen=True)
-class OscRequest:
-    """A request as it came in over OSC."""
-
-    id: int
-    address: str
-    request: Request
-    reply_port: int | None = None
 
 
 class OscFormError(RequestError):

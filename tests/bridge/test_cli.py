@@ -432,7 +432,7 @@ def test_doctor_on_models(tmp_path: Path) -> None:
     assert early.state == "ok"
     assert "is a preview: it makes music, but below the marks" in early.detail
     assert doctor._model("done", known).detail == "done comes with the engine"
-    assert doctor._model("big", known).fix == "hf download owner/big-model-nobody-has"
+    assert doctor._model("big", known).fix == "daw-bridge models download big"
     assert doctor._model(str(tmp_path), known).state == "ok"
     assert doctor._model("nonsense", known).state == "fail"
 

@@ -132,7 +132,7 @@ def test_a_request_that_crosses_an_unloading_is_refused(engine: ScriptedEngine, 
 def test_loading_is_the_engines_and_its_answer_the_hosts(engine: ScriptedEngine, host: OscPeer) -> None:
     host.send("/bridge/load", 1, "musicgen-large", "dtype", "bfloat16")
     request, asked, _ = engine.expect("load")
-    assert asked == {"type": "load", "model": "musicgen-large", "device": "", "dtype": "bfloat16"}
+    assert asked == {"type": "load", "model": "musicgen-large", "device": "", "dtype": "bfloat16", "decoder": ""}
     engine.reply(request, type="loaded", model="musicgen-large", seconds=7.5, weights_mb=12_000.0)
     assert host.wait("/done", "/bridge/load", 1)[2:] == ["musicgen-large", 7.5, 12_000.0]
     host.send("/bridge/unload", 2)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine.checkpoints import CATALOGUE, devices, find_source, load_model, transformers_layout
+from engine.checkpoints import CATALOGUE, devices, find_source, load_model
 from engine.checkpoints.bundle import ModelBundle, fingerprint_of, window_in_frames
 from engine.checkpoints.pocket import REVISION, pocket_folder
 from engine.checkpoints.section import OwnSection
@@ -211,27 +211,18 @@ def test_an_unknown_name_lists_the_choices(name: str) -> None:
     assert "pocket" in error.text
 
 
-def test_a_download_that_fails_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    error = refused("musicgen-small")
-    assert error.code == ErrorCode.NOT_FOUND
-    assert "facebook/musicgen-small" in error.text
-    assert "hf download" in error.text
-
-
-def test_a_model_on_the_hub_is_its_cached_folder(monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
+def test_a_model_on_the_hub_is_its_downloaded_folder(monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
     asked: list[str] = []
 
-    def cached(hub_id: str, **_: object) -> str:
+    def located(hub_id: str, patterns: object) -> Path:
         asked.append(hub_id)
-        return str(tiny)
+        return tiny
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", cached)
+    monkeypatch.setattr("engine.checkpoints.hub.located", located)
     bundle = load_model("musicgen-small", device="cpu")
     assert bundle.name == "musicgen-small"
-    assert asked == ["facebook/musicgen-small"]
-    assert transformers_layout.download("someone/else") == tiny
+    assert load_model("someone/else", device="cpu").fingerprint == bundle.fingerprint
+    assert asked == ["facebook/musicgen-small", "someone/else"]
 
 
 # --- devices

@@ -220,8 +220,9 @@ def test_half_precision_stays_close(tmp_path: Path, dtype: str, tolerance: float
 def test_packing_changes_the_layout_only() -> None:
     torch.manual_seed(3)
     from engine.runtime.lm import LMConfig
+    from engine.runtime.patterns import DelayPattern
 
-    config = LMConfig(64, 2, 4, 256, (0, 1), 32, 48, True, 64)
+    config = LMConfig(64, 2, 4, 256, DelayPattern((0, 1)), 32, 48, True, 64)
     lm = MusicgenLM(config)
     with torch.no_grad():
         for parameter in lm.parameters():

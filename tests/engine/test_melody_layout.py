@@ -253,14 +253,14 @@ def test_the_catalogue(name: str) -> None:
     assert find_source(entry.name).hub_id == entry.hub_id
 
 
-def test_a_model_on_the_hub_is_its_cached_folder(monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
+def test_a_model_on_the_hub_is_its_downloaded_folder(monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
     asked: list[str] = []
 
-    def cached(hub_id: str, **_: object) -> str:
+    def located(hub_id: str, patterns: object) -> Path:
         asked.append(hub_id)
-        return str(tiny)
+        return tiny
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", cached)
+    monkeypatch.setattr("engine.checkpoints.hub.located", located)
     bundle = load_model("musicgen-melody", device="cpu")
     assert (bundle.name, asked) == ("musicgen-melody", ["facebook/musicgen-melody"])
     assert bundle.melody is not None

@@ -14,10 +14,10 @@ from torch import Tensor
 from engine.checkpoints import ModelBundle, load_model
 from engine.conditioning.melody import MelodyCondition, MelodyFacts, melody_from_audio
 from engine.conditioning.text import MAX_TOKENS
+from engine.runtime.conditions import NULL_BIN, Melody
 from engine.runtime.lm import Condition
 from engine.runtime.sampler import FrameSampler
 from engine.runtime.sampling import SamplingSettings, guide
-from engine.runtime.session import NULL_BIN, Melody
 from tests.support.tiny_checkpoints import TEXTS, write_tiny_checkpoint
 
 FRAMES = 40

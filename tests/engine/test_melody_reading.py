@@ -19,7 +19,7 @@ from engine.training.composer import compose
 from engine.training.rendering import Renderer
 from protocols.errors import ErrorCode, RequestError
 from protocols.melody import ChromaRow, MelodyLine, decode_melody
-from tests.support.audiocraft_golden import arrays
+from tests.parity.recorded import arrays
 
 RATE = 32_000
 FACTS = MelodyFacts(sample_rate=RATE, frame_rate=Fraction(50), window_frames=1500, frames=235)

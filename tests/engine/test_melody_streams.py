@@ -115,9 +115,9 @@ def test_a_melody_model_hears_it_before_the_codes(melodic: ModelBundle) -> None:
     prepared = prepare(melodic, request)
     prefix = prepared.stream.hearing.condition.prefix
     assert prefix is not None
-    assert prefix.melody is not None
+    assert prefix.prelude.melody is not None
     expected = melody_condition(TUNE, melodic.melody)
-    assert torch.equal(prefix.melody.window(7), expected.window(7))
+    assert torch.equal(prefix.prelude.melody.window(7), expected.window(7))
     assert prepared.note == "the model hears a melody of 3 notes, 2 s long, of which the stream has 0.4 s"
     made = codes_of(prepared.stream)
     assert not np.array_equal(made, codes_of(play(melodic, msgspec.structs.replace(request, melody=OTHER.encode()))))
@@ -128,6 +128,18 @@ def test_a_melody_model_hears_it_before_the_codes(melodic: ModelBundle) -> None:
     assert torch.equal(after_prompt.window(13), expected.window(0))
 
 
+def test_words_beside_a_melody_may_count_more(melodic: ModelBundle) -> None:
+    request = Generate(prompt="a song", melody=TUNE.encode(), bpm=120.0, duration=0.4, seed=1)
+    doubly = msgspec.structs.replace(request, double_guidance=2.0)
+    condition = prepare(melodic, doubly).stream.hearing.condition
+    assert [weight for _, weight in condition.parts] == [2.0, -1.0]
+    both, alone = (part.prefix.rows(0)[0] for part, _ in condition.parts)
+    melody = both.shape[0] - len(condition.parts[0][0].prefix.text)
+    assert torch.equal(both[:melody], alone[:melody])
+    assert not alone[melody:].any()
+    assert not np.array_equal(codes_of(play(melodic, request)), codes_of(play(melodic, doubly)))
+
+
 def test_a_melody_model_changes_its_melody_on_the_way(melodic: ModelBundle) -> None:
     assert melodic.melody is not None
     stream = play(melodic, Open(prompt="a song", bpm=120.0, melody=TUNE.encode(), seed=3))
@@ -136,19 +148,21 @@ def test_a_melody_model_changes_its_melody_on_the_way(melodic: ModelBundle) -> N
     stream.advance()
     heard = stream.hearing.condition.prefix
     assert heard is not None
-    assert heard.melody is not None
-    assert torch.equal(heard.melody.window(100), melody_condition(OTHER, melodic.melody).window(0)), "from the bar line"
+    assert heard.prelude.melody is not None
+    assert torch.equal(heard.prelude.melody.window(100), melody_condition(OTHER, melodic.melody).window(0)), (
+        "from the bar line"
+    )
     stream.add_change(changed(melodic, Update(stream=1, prompt="sad piano"), Directions("a song", 120.0)))
     list(frames_of(stream, 14))
     words = stream.hearing.condition.prefix
     assert words is not None
-    assert words.melody is heard.melody
+    assert words.prelude.melody is heard.prelude.melody
     assert not torch.equal(words.text, heard.text)
     stream.add_change(changed(melodic, Update(stream=1, melody="")))
     list(frames_of(stream, 17))
     silent = stream.hearing.condition.prefix
     assert silent is not None
-    assert silent.melody is None
+    assert silent.prelude.melody is None
 
 
 def test_a_model_without_melody_says_so(deaf: ModelBundle) -> None:

@@ -101,8 +101,8 @@ def test_a_single_row_among_mixes_counts_as_it_is() -> None:
 
 def test_parts_and_weights_that_are_refused() -> None:
     one = condition(random_lm("cross"), 0)
-    for parts in ((), ((one, 0.0625),) * 17):
-        with pytest.raises(ValueError, match="not 1 to 16"):
+    for parts in ((), ((one, 0.0625),) * 18):
+        with pytest.raises(ValueError, match="not 1 to 17"):
             Mix(parts)
     for weights in ((0.5, 0.4), (float("nan"), 1.0), (float("inf"), 0.0)):
         with pytest.raises(ValueError, match="add up"):

@@ -16,7 +16,7 @@ from engine.checkpoints import ModelBundle, load_model
 from engine.conditioning.blending import between, blended, heaviest
 from engine.conditioning.words import Directions
 from engine.preparation import Preparation, directions_of
-from engine.runtime.session import Condition, Mix
+from engine.runtime.conditions import Condition, Mix
 from engine.stream import EngineStream
 from protocols.melody import MelodyLine
 from protocols.messages import Generate, Open, StreamRequest, Update

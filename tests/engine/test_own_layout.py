@@ -15,7 +15,8 @@ from torch import Tensor
 
 from engine.checkpoints import CATALOGUE, ModelBundle, find_source, load_model
 from engine.checkpoints.catalogue import pocket_entry
-from engine.entries import list_models
+from engine.entries import models_in_memory
+from engine.library import shelf
 from engine.runtime.spectral_codec import SpectralCodec, load_spectral_codec
 from protocols.errors import ErrorCode, RequestError
 from tests.support.own_models import CARD, CODEBOOKS, TEXTS, edit_config, forget_score, write_own_model
@@ -228,7 +229,8 @@ def test_the_packaged_model_is_pocket(tiny: Path, monkeypatch: pytest.MonkeyPatc
         if name.startswith("decoder.") and tensor.dim() == 2
     )
     assert entry.lm_parameters == sum(tensor.numel() for tensor in matrices)
-    listed = next(item for item in list_models(bundle).items if item.name == "pocket")
+    rows = shelf.with_loaded(shelf.rows(shelf.place_of("cpu", "float32")), models_in_memory(bundle))
+    listed = next(item for item in rows if item.name == "pocket")
     assert (listed.source, listed.status, listed.loaded) == ("comes with the engine", "preview", True)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from engine.conditioning.score import ChangingScore
 from engine.runtime.lm import Condition, Mix, MusicgenLM, Session
+from engine.runtime.patterns import DelayPattern
 from engine.runtime.sampler import FrameSampler
 from engine.runtime.sampling import SamplingSettings
 from tests.support.random_lms import CARD, CHROMA_FRAMES, KINDS, Kind, Scale, Waves, random_lm, text
@@ -120,7 +121,7 @@ def test_any_shape_of_windows(window: int, data: st.DataObject, chunk: int, prom
 
 @pytest.mark.parametrize("delays", [(0, 0, 0, 0), (0, 0, 1, 1), (2, 0, 5, 1)])
 def test_other_delays(delays: tuple[int, ...]) -> None:
-    lm = random_lm("score", delays)
+    lm = random_lm("score", DelayPattern(delays))
     assert torch.equal(read(stream(lm)), read(stream(lm, ahead=False)))
 
 
@@ -167,7 +168,7 @@ def test_no_call_does_much_and_the_switch_takes_steps_only(
     watch = Watch(monkeypatch, lm)
     while not watch.call(sampler)[0]:
         pass
-    delay = max(lm.config.delays)
+    delay = lm.pattern.layout(WINDOW).max_delay
     for _ in range(4):
         offset, waits = sampler._offset, []
         while sampler._offset == offset:
@@ -297,7 +298,7 @@ def test_a_new_seed_holds_from_the_next_step() -> None:
     steady = read(stream(lm))
     made = changed_at(stream(lm), {20: reseed})
     assert torch.equal(changed_at(stream(lm), {20: reseed}), made)
-    delay = max(lm.config.delays)
+    delay = lm.pattern.layout(WINDOW).max_delay
     assert torch.equal(made[:, 0, : 20 + delay], steady[:, 0, : 20 + delay])
     assert not torch.equal(made[..., 20:], steady[..., 20:])
     # From there on it draws as a stream does that begins with this seed, whatever was drawn before.

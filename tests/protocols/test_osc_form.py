@@ -84,8 +84,16 @@ def test_the_addresses_are_those_of_the_process() -> None:
             "status",
             "version",
             "models",
+            "models/download",
+            "models/download/stop",
             "load",
             "unload",
+            "codec/encode",
+            "codec/decode",
+            "codec/cancel",
+            "codec/list",
+            "codec/info",
+            "codec/export",
             "quit",
         )
     }

@@ -10,24 +10,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.runtime.lm import LMConfig, MusicgenLM
+from engine.runtime.patterns import CodebookPattern, DelayPattern
 
 Kind = Literal["cross", "score", "prefix"]
 KINDS: tuple[Kind, ...] = ("cross", "score", "prefix")
+MUSICGEN_DELAYS = DelayPattern.musicgen(4, 1)
 CARD, TEXT_DIM, CHROMA_FRAMES, BINS, FEATURES = 32, 24, 11, 12, 7
 
 
-def random_lm(kind: Kind, delays: tuple[int, ...] = (0, 1, 2, 3)) -> MusicgenLM:
+def random_lm(kind: Kind, pattern: CodebookPattern = MUSICGEN_DELAYS) -> MusicgenLM:
     """Text by cross-attention, beside a score or not, or before the codes after a melody. Logits differ clearly."""
     config = LMConfig(
         dim=32,
         layers=2,
         heads=4,
         ff_dim=64,
-        delays=delays,
+        pattern=pattern,
         card=CARD,
         text_dim=TEXT_DIM,
         text_projection=True,
-        max_positions=200,
+        max_positions=400,
         chroma_frames=CHROMA_FRAMES if kind == "prefix" else 0,
         chroma_bins=BINS,
         score_features=FEATURES if kind == "score" else 0,

@@ -162,7 +162,8 @@ def test_over_osc_the_engine_answers_with_text_that_it_takes_again(engine: Proce
     ("write", "asked", "code", "field"),
     [
         (lambda path: soundfile.write(path, np.zeros(RATE), RATE), {}, "empty", "melody"),
-        (lambda path: soundfile.write(path, np.full(1, 0.5), RATE), {}, "out_of_range", "melody"),
+        (lambda path: soundfile.write(path, np.full(1, 0.5), 96_000), {}, "empty", "length"),
+        (lambda path: soundfile.write(path, np.full(2, 0.5), RATE), {}, "out_of_range", "melody"),
         (lambda path: write_nans(path), {}, "malformed", "path"),
         (lambda path: path.write_text("la la la"), {}, "not_audio", "path"),
         (lambda path: soundfile.write(path, np.zeros(700 * 1000, np.int16), 1000), {}, "too_long", "length"),
@@ -170,7 +171,17 @@ def test_over_osc_the_engine_answers_with_text_that_it_takes_again(engine: Proce
         (lambda path: soundfile.write(path, sung(), RATE), {"separation": "magic"}, "out_of_range", "separation"),
         (lambda path: None, {}, "not_found", "path"),
     ],
-    ids=["silence", "one sample", "NaN", "no audio", "too long", "start after the end", "separation", "no file"],
+    ids=[
+        "silence",
+        "one sample",
+        "two samples",
+        "NaN",
+        "no audio",
+        "too long",
+        "start after the end",
+        "separation",
+        "no file",
+    ],
 )
 def test_a_region_without_a_melody_is_refused_by_both(
     host: OscPeer, engine: Process, folder: Path, write: Any, asked: dict[str, Any], code: str, field: str

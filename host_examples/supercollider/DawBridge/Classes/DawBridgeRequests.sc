@@ -240,6 +240,36 @@
 		^this.ask('/bridge/exchange', [suffix], args, action, onError)
 	}
 
+	// Encode an audio file into a file of codes, by the engine.
+	codecEncode { |path, args, action, onError|
+		^this.ask('/bridge/codec/encode', [path], args, action, onError)
+	}
+
+	// Decode a file of codes into an audio file, by the engine.
+	codecDecode { |path, args, action, onError|
+		^this.ask('/bridge/codec/decode', [path], args, action, onError)
+	}
+
+	// End a job.
+	codecCancel { |job, args, action, onError|
+		^this.ask('/bridge/codec/cancel', [job], args, action, onError)
+	}
+
+	// List the codecs that are in the engine's memory.
+	codecList { |args, action, onError|
+		^this.ask('/bridge/codec/list', [], args, action, onError)
+	}
+
+	// Tell what a file of codes holds.
+	codecInfo { |path, args, action, onError|
+		^this.ask('/bridge/codec/info', [path], args, action, onError)
+	}
+
+	// Write the codes of a stream into a file of codes, from its journal, as the model has made them.
+	codecExport { |args, action, onError|
+		^this.ask('/bridge/codec/export', [], args, action, onError)
+	}
+
 	// Record from the next bar line on, and play it as a loop from the bar line at which the recording ends.
 	loopRecord { |layer, bars, source, args, action, onError|
 		^this.ask('/bridge/loop/record', [layer, bars, source], args, action, onError)
@@ -363,6 +393,16 @@
 	// Give the model's memory back, at once or, while streams play on it, when the last one is over.
 	unload { |args, action, onError|
 		^this.ask('/bridge/unload', [], args, action, onError)
+	}
+
+	// Download a model and all that it needs to the engine's disk, beside what plays.
+	modelsDownload { |model, args, action, onError|
+		^this.ask('/bridge/models/download', [model], args, action, onError)
+	}
+
+	// Stop the download that is under way.
+	modelsDownloadStop { |args, action, onError|
+		^this.ask('/bridge/models/download/stop', [], args, action, onError)
 	}
 
 	// Stop the bridge in order.
