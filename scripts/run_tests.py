@@ -17,7 +17,12 @@ TESTS = ROOT / "tests"
 SIDE_BY_SIDE = ("engine", "evaluation", "files", "parity", "protocols", "steering", "training")
 ONE_BY_ONE = ("benchmarks", "bridge", "hosts", "system")
 """These have sound cards, clocks and hosts, which a busy machine makes late."""
-ALONE = ("protocols/test_beacon.py", "protocols/test_oscquery.py", "training/test_codec_training.py")
+ALONE = (
+    "protocols/test_beacon.py",
+    "protocols/test_oscquery.py",
+    "training/test_codec_training.py",
+    "training/test_lm_training.py",
+)
 """What is announced on the network is heard by all that listen there. Training is equal to the bit with two threads only."""
 
 MOST_WORKERS = 8

@@ -182,8 +182,9 @@ def test_a_missing_soundfont_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
         with pytest.raises(RequestError) as caught:
             Renderer(path)
         assert (caught.value.code, caught.value.field) == (ErrorCode.NOT_FOUND, "soundfont")
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(RequestError, match=r"none\.sf2"):
-        render_many([1], soundfont=tmp_path / "none.sf2")
+        render_many([1], soundfont=Path("none.sf2"))
     monkeypatch.setattr("audio_files.soundfonts.SOUNDFONTS", (tmp_path / "one.sf2", tmp_path / "two.sf2"))
     with pytest.raises(RequestError, match="fluid-soundfont-gm"):
         find_soundfont()
