@@ -84,7 +84,7 @@ class Shelf:
     @property
     def weights_mb(self) -> float:
         """What the weights of those take that were loaded for jobs (any thread)."""
-        return sum(info.memory_mb for info in self.infos)
+        return sum((info.memory_mb for info in self.infos), 0.0)
 
     def find(self, name: str, own: KeptCodec | None, channels: int = 0) -> KeptCodec:
         """The codec of this name, loaded if need be; empty for ``own``, the loaded model's, which is shared and costs nothing.

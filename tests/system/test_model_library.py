@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -82,7 +83,8 @@ def check_host(folder: Path, engine: Any, peer: ZmqPeer) -> None:
     with running("daw_bridge", settings, folder / "bridge.log") as bridge, OscPeer(bridge.ports["osc_port"]) as host:
         host.send("/notify", 1)
         host.wait("/done", "/notify")
-        answer = lambda: host.ask("/bridge/models/download", 5, "musicgen-small")  # noqa: E731
+        tries = itertools.count(100)
+        answer = lambda: host.ask("/bridge/models/download", next(tries), "musicgen-small")  # noqa: E731
         wait_until(lambda: answer()[0] == "/done", 20, "the bridge has found its engine")
         assert host.wait("/bridge/models/progress")[:2] == ["musicgen-small", SMALL]
         kind, values = host.ask("/bridge/load", 6, "musicgen-small")

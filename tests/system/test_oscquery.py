@@ -133,7 +133,16 @@ SET: dict[str, int | float | str] = {
 
 
 def test_every_parameter_holds_what_it_was_set_to(controller: Controller, host: OscPeer) -> None:
-    names_of_others = {"notes", "template"}  # what they name must be there
+    # What they name must be there, or is heard by other models.
+    names_of_others = {
+        "notes",
+        "template",
+        "style_path",
+        "style_start",
+        "style_length",
+        "style_detail",
+        "double_guidance",
+    }
     assert {*SET, *names_of_others} == {
         node["FULL_PATH"].split("/")[-1] for node in controller.get("/bridge/live")["CONTENTS"].values()
     }
