@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +13,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from protocols.melody import ChromaRow, MelodyLine, decode_melody
+from tests.support.answers import sidecar, sound
 from tests.support.clients import OscPeer, ZmqPeer
 from tests.support.hosts import host_of
 from tests.support.own_models import write_own_model
@@ -65,16 +65,6 @@ def bridge(folder: Path, engine: Process) -> Iterator[Process]:
 def host(bridge: Process) -> Iterator[OscPeer]:
     with host_of(bridge) as peer:
         yield peer
-
-
-def sidecar(answer: list[Any]) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(Path(answer[4]).with_suffix(".json").read_text())
-    return content
-
-
-def sound(answer: list[Any]) -> NDArray[np.float32]:
-    audio: NDArray[np.float32] = soundfile.read(answer[4], dtype="float32")[0]
-    return audio
 
 
 def is_the_tune(text: str) -> bool:

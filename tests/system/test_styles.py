@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from numpy.typing import NDArray
 
 from protocols.style import StyleCodes
+from tests.support.answers import sidecar, sound
 from tests.support.clients import OscPeer, ZmqPeer
 from tests.support.hosts import host_of
 from tests.support.processes import Process, bridge_settings, engine_settings, running
@@ -45,16 +43,6 @@ def bridge(folder: Path, engine: Process) -> Iterator[Process]:
 def host(bridge: Process) -> Iterator[OscPeer]:
     with host_of(bridge) as peer:
         yield peer
-
-
-def sidecar(answer: list[Any]) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(Path(answer[4]).with_suffix(".json").read_text())
-    return content
-
-
-def sound(answer: list[Any]) -> NDArray[np.float32]:
-    audio: NDArray[np.float32] = soundfile.read(answer[4], dtype="float32")[0]
-    return audio
 
 
 def test_a_style_is_heard_and_the_take_made_again_when_the_file_is_gone(host: OscPeer, folder: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.support.answers import sidecar
 from tests.support.clients import OscPeer
 from tests.support.hosts import host_of
 from tests.support.processes import Process, bridge_settings, running, wait_until
@@ -44,11 +43,6 @@ def listed(peer: OscPeer, request: int) -> dict[str, dict[str, str]]:
     assert len(items) == answer[0]
     rows = [dict(zip(item[::2], item[1::2], strict=True)) for item in items]
     return {row["name"]: row for row in rows}
-
-
-def sidecar(answer: list[Any]) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(Path(answer[4]).with_suffix(".json").read_text())
-    return content
 
 
 def test_a_template_is_kept_used_and_forgotten(host: OscPeer, folder: Path) -> None:
