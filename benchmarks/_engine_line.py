@@ -13,12 +13,14 @@ from protocols.messages import (
     AudioHeader,
     Cancel,
     Ended,
+    EngineStatus,
     Event,
     Fail,
     Hello,
     Opened,
     Reply,
     Request,
+    Status,
     StreamRequest,
     Welcome,
 )
@@ -64,6 +66,13 @@ class EngineLine:
         if content is None:
             raise RuntimeError(f"the engine said nothing for {seconds:g} s")
         return content
+
+    def status(self) -> EngineStatus:
+        """The engine's own account of itself. Only while no stream is open on this line: what else comes is lost."""
+        self.send(Status())
+        while not isinstance(answer := self.receive(), EngineStatus):
+            pass
+        return answer
 
     def poll(self, seconds: float) -> AudioHeader | Reply | Event | None:
         """As `receive`, None when nothing comes."""

@@ -37,7 +37,8 @@ class Rig:
         bridge_port: OSC port of the bridge.
         report: the bridge's own account of itself and its output.
         output: what calls back, in words.
-        prebuffer_ms: how much audio must lie ready before a stream sounds; a block and a fade at least.
+        prebuffer_ms: how much audio must lie ready before a stream sounds, at most where the bridge finds out what will do; a block
+            and a fade at least.
         folder: of its own, in which hosts may name files.
         jack: what leads JACK's clients to the server; empty without one.
     """
@@ -92,7 +93,7 @@ def rig(
         environment = {FILE_VARIABLE: str(folder / "none.toml"), _traced_bridge.TRACE_VARIABLE: str(trace)}
         server = stack.enter_context(jack_server(RATE, period)) if jack else {}
         environment |= server
-        stack.enter_context(_environment(environment))
+        stack.enter_context(with_environment(environment))
         own = [
             f"engine.model={model}",
             f"engine.threads={threads}",
@@ -149,7 +150,8 @@ def _wait_until_ready(client: OscClient) -> BridgeReport:
 
 
 @contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
+def with_environment(variables: dict[str, str]) -> Iterator[None]:
+    """These variables for this process and all that it starts meanwhile."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

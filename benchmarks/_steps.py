@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from engine.runtime.audio_codec import AudioCodec
 from engine.runtime.lm import MusicgenLM
@@ -56,20 +58,37 @@ def stopwatch(device: torch.device) -> Callable[[], float]:
     return now
 
 
-def time_our_step(lm: MusicgenLM, *, context: int, steps: int, repeats: int, text_tokens: int) -> Timing:
-    """One guided step of a stream: embedding, both rows through the LM, guidance, top-k draw; the mean over ``steps`` steps.
+class OurTimes(NamedTuple):
+    """Of one stream, a frame at a time."""
+
+    step: Timing
+    """The LM's part: embedding, both rows of guidance through the LM, guidance, top-k draw."""
+    whole: Timing
+    """The same with the codec, which decodes chunks of `CODEC_CHUNK` frames in between, as a stream does."""
+
+
+def time_ours(
+    lm: MusicgenLM, codec: AudioCodec, *, context: int, steps: int, repeats: int, text_tokens: int
+) -> OurTimes:
+    """The mean over ``steps`` steps of a stream that has heard so much: first the LM by itself, then with the codec.
 
     Args:
-        context: frames that the LM has heard when the clock starts.
-        steps: how many are timed in a row.
+        lm: that is stepped.
+        codec: that decodes what it makes.
+        context: frames that the LM has heard when the clock starts; random, they fill the caches.
+        steps: how many are timed in a row, twice.
         repeats: how often, each with a stream of its own.
         text_tokens: length of the text that is attended to.
     """
     config = lm.config
     now = stopwatch(lm.device)
     condition = lm.condition(torch.randn(text_tokens, config.text_dim))
-    total = context + WARM_UP_STEPS + steps + config.pattern.positions(1)
-    values = []
+    total = context + 2 * (WARM_UP_STEPS + steps) + CODEC_CHUNK + config.pattern.positions(1)
+    decoder = codec.stream()
+    chunk = torch.randint(codec.card, (codec.num_codebooks, CODEC_CHUNK), device=codec.device)
+    for _ in range(_CODEC_WARM_UP):
+        decoder.decode(chunk)
+    step_values, whole_values = [], []
     for repeat in range(repeats):
         sampler = FrameSampler(
             lm,
@@ -80,15 +99,28 @@ def time_our_step(lm: MusicgenLM, *, context: int, steps: int, repeats: int, tex
             window_frames=total + 1,
             stride_frames=1,
             seed=repeat,
-            prefill_chunk=context,
         )
-        for _ in range(1 + WARM_UP_STEPS):  # the first call pre-fills the prompt
+        while sampler.advance() is None:  # hears the prompt
+            pass
+        for _ in range(WARM_UP_STEPS):
             sampler.advance()
         began = now()
         for _ in range(steps):
             sampler.advance()
-        values.append(1000 * (now() - began) / steps)
-    return Timing(tuple(values))
+        step_values.append(1000 * (now() - began) / steps)
+        frames: list[Tensor] = []
+        began = now()
+        for _ in range(steps):
+            completed = sampler.advance()
+            if completed is not None:
+                frames.append(completed[0])
+            if len(frames) == CODEC_CHUNK:
+                decoder.decode(torch.cat(frames, dim=-1)).cpu()
+                frames.clear()
+        if frames:
+            decoder.decode(torch.cat(frames, dim=-1)).cpu()
+        whole_values.append(1000 * (now() - began) / steps)
+    return OurTimes(Timing(tuple(step_values)), Timing(tuple(whole_values)))
 
 
 def time_our_codec(codec: AudioCodec, repeats: int, chunk: int = CODEC_CHUNK) -> Timing:
@@ -124,48 +156,46 @@ class _CodecClock:
         self.frames += codes.shape[-1]
         return result
 
-    def restart(self) -> None:
-        """Count from 0."""
-        self.seconds, self.frames = 0.0, 0
+
+class _StepClock:
+    """Stands among the criteria by which ``generate`` stops, which it asks after each step, and writes down when."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.moments: list[float] = []
+        self._now = now
+
+    def __call__(self, tokens: Tensor, scores: Any, **named: Any) -> Tensor:
+        self.moments.append(self._now())
+        return torch.zeros(tokens.shape[0], dtype=torch.bool, device=tokens.device)
 
 
 def time_peer_step(model: Any, *, context: int, steps: int, repeats: int, text_tokens: int) -> tuple[Timing, Timing]:
     """transformers' ``generate`` with guidance and sampling: milliseconds per step, and of its codec per frame.
 
-    Each value is the difference of two calls, one of them ``steps`` steps longer, so that the text encoder, the pre-fill and the
-    setting up cancel; the codec, which ``generate`` runs over the whole at the end, is timed apart.
+    One call with a prompt of ``context`` frames; a value is the mean over ``steps`` of its steps in a row, after some to warm up.
+    Its codec, which decodes the whole in the end, is timed apart.
     """
     device = next(model.parameters()).device
     now = stopwatch(device)
     decoder = model.config.decoder
-    clock = _CodecClock(model, now)
+    codec, clock = _CodecClock(model, now), _StepClock(now)
     words = model.config.text_encoder.vocab_size
     text = torch.randint(2, words, (1, text_tokens), device=device)
     prompt = torch.randint(decoder.vocab_size, (decoder.num_codebooks, context), device=device)
-    settings = {"do_sample": True, "top_k": TOP_K, "guidance_scale": GUIDANCE}
-
-    def seconds(new_tokens: int) -> float:
-        clock_before = clock.seconds
-        began = now()
-        model.generate(
-            input_ids=text,
-            attention_mask=torch.ones_like(text),
-            decoder_input_ids=prompt.clone(),
-            max_new_tokens=new_tokens,
-            **settings,
-        )
-        return now() - began - (clock.seconds - clock_before)
-
     least = WARM_UP_STEPS + decoder.num_codebooks
-    seconds(least)
-    clock.restart()
-    values, codec_values = [], []
-    for _ in range(repeats):
-        short = seconds(least)
-        clock.restart()
-        values.append(1000 * (seconds(least + steps) - short) / steps)
-        codec_values.append(1000 * clock.seconds / clock.frames)
-    return Timing(tuple(values)), Timing(tuple(codec_values))
+    model.generate(
+        input_ids=text,
+        attention_mask=torch.ones_like(text),
+        decoder_input_ids=prompt,
+        max_new_tokens=least + repeats * steps,
+        stopping_criteria=[clock],
+        do_sample=True,
+        top_k=TOP_K,
+        guidance_scale=GUIDANCE,
+    )
+    marks = clock.moments[-(repeats * steps + 1) :: steps]
+    values = [1000 * (after - before) / steps for before, after in itertools.pairwise(marks)]
+    return Timing(tuple(values)), Timing((1000 * codec.seconds / codec.frames,))
 
 
 def measure_bandwidth(device: torch.device, size: int) -> float:

@@ -3,7 +3,8 @@
 A real engine and a real bridge run as processes. A client sends ``/bridge/play`` over OSC, each time with other words and another
 seed, so that nothing can be remembered from the request before. The clock starts before the client writes its packet and stops
 when the audio callback renders the first sample; both readings are of the system's monotonic clock, which all processes share.
-What the sound card adds after the callback is not in the figure; it is reported beside it.
+What the sound card adds after the callback is not in the figure; it is reported beside it. With ``--cores`` everything, the client
+and the sound server included, shares so many processors.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import argparse
 import random
 import sys
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks._engine import confined
 from benchmarks._engine_line import EngineLine
 from benchmarks._figures import Summary, show, summarise, table
+from benchmarks._limits import at_most, lines
 from benchmarks._machine import describe_machine, load
 from benchmarks._rig import OUTPUTS, Rig, rig
+from benchmarks._shapes import SHAPES, checkpoint
 from protocols.bridge_messages import BridgeCancel, Play, Queued, Sounding
 from protocols.errors import RequestError
 from protocols.messages import (
@@ -76,9 +80,12 @@ def words(number: int, chance: random.Random) -> str:
 def measure(
     model: str = "pocket",
     *,
+    by_shape: bool = False,
     requests: int = 50,
     warm_up: int = 5,
     threads: int = 0,
+    cores: int = 0,
+    device: str = "auto",
     output: Any = "auto",
     period: int = 256,
     flags: tuple[str, ...] = (),
@@ -86,22 +93,30 @@ def measure(
     """Run the benchmark; every time in the result is in milliseconds.
 
     Args:
-        model: as the engine's setting.
+        model: as the engine's setting; or one of `SHAPES`.
+        by_shape: which of both it is.
         requests: how many are counted.
         warm_up: how many come first and are not.
         threads: CPU threads of the model; 0 for the engine's own choice.
+        cores: keep everything to so many cores; 0 for all.
+        device: as the engine's setting.
         output: see `benchmarks._rig.rig`.
         period: frames in one callback of JACK.
         flags: more settings, as ``section.name=value``.
     """
     chance = random.Random(1)
     machine = describe_machine()
-    with rig(model, threads=threads, output=output, period=period, flags=flags) as running:
+    with ExitStack() as stack:
+        chosen = stack.enter_context(confined(cores))
+        loaded = stack.enter_context(checkpoint(model)) if by_shape else model
+        wanted = (f"engine.device={device}", *flags)
+        running = stack.enter_context(rig(loaded, threads=threads, output=output, period=period, flags=wanted))
         heard = [_play(running, number, chance) for number in range(warm_up + requests)][warm_up:]
         marks = running.marks()
         with closing(EngineLine(running.engine_port)) as line:
             engine = EngineClient(line)
             needed = running.prebuffer_ms / 1000
+            state = line.status()
             for number in range(warm_up + requests):
                 engine.measure(number, chance, needed)
                 if number + 1 == warm_up:
@@ -136,11 +151,25 @@ def measure(
         "block": report.block,
         "output_latency_ms": report.latency_ms,
         "prebuffer_ms": round(running.prebuffer_ms, 2),
-        "threads": threads or "engine's choice",
+        "limits": _limits(model, state.device, len(chosen) or machine["cores"], summarise(whole)),
+        "dtype": state.dtype,
+        "runner": getattr(state, "runner", "plain"),
+        "device": state.device,
+        "threads": state.threads,
+        "cores": len(chosen) or machine["cores"],
         "settings": list(flags),
         "load_after": load(),
         "machine": machine,
     }
+
+
+def _limits(model: str, device: str, cores: int, whole: Summary) -> list[dict[str, Any]]:
+    """What has been set for this model on such a machine."""
+    if device == "cpu" and model == "pocket" and cores == 2:
+        return [at_most("p95, ms, on 2 cores", 100, whole["p95_ms"])]
+    if device.startswith("cuda") and model == "musicgen-medium":
+        return [at_most("p99, ms", 25, whole["p99_ms"])]
+    return []
 
 
 def _play(running: Rig, number: int, chance: random.Random) -> _Heard:
@@ -219,10 +248,11 @@ def describe(result: dict[str, Any]) -> str:
     ]
     facts = (
         f"\n{result['model']}, {result['requests']} requests after {result['warm_up']} to warm up; {result['output']}, "
-        f"which adds {result['output_latency_ms']:g} ms after the callback; prebuffer {result['prebuffer_ms']:g} ms; "
-        f"{result['underruns']} underruns; load {result['machine']['load']} before, {result['load_after']} after\n"
+        f"which adds {result['output_latency_ms']:g} ms after the callback; prebuffer {result['prebuffer_ms']:g} ms at most; "
+        f"{result['underruns']} underruns; {result['dtype']} by {result['runner']}, {result['device']}, {result['threads']} "
+        f"threads of {result['cores']} cores; load {result['machine']['load']} before, {result['load_after']} after\n"
     )
-    return table(["ms", "p50", "p95", "p99", "min", "max"], rows) + facts
+    return table(["ms", "p50", "p95", "p99", "min", "max"], rows) + facts + lines(result["limits"])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -230,10 +260,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.first_sound", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--model", default="pocket", help="what the engine loads: a name, a folder, a hub id")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--model-shape", choices=list(SHAPES), help="random weights of this shape")
+    which.add_argument("--model", default="pocket", help="what the engine loads: a name, a folder, a hub id")
     parser.add_argument("--requests", type=int, default=50, help="how many are counted")
     parser.add_argument("--warm-up", type=int, default=5, help="how many come before and are not")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the model; 0 for the engine's choice")
+    parser.add_argument("--cores", type=int, default=0, help="keep all processes to so many cores; 0 for all there are")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--output", choices=OUTPUTS, default="auto", help="what calls back")
     parser.add_argument("--period", type=int, default=256, help="frames in one callback of JACK")
     parser.add_argument("--set", action="append", default=[], metavar="section.name=value", help="override a setting")
@@ -243,10 +277,13 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("there must be at least one request")
     try:
         result = measure(
-            options.model,
+            options.model_shape or options.model,
+            by_shape=options.model_shape is not None,
             requests=options.requests,
             warm_up=options.warm_up,
             threads=options.threads,
+            cores=options.cores,
+            device=options.device,
             output=options.output,
             period=options.period,
             flags=tuple(options.set),

@@ -7,52 +7,89 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from benchmarks._figures import table
+from benchmarks._limits import broken
+from benchmarks._page import figures
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
 PAGE = FOLDER / "README.md"
 _BEGIN, _END = "<!-- figures: written by python -m benchmarks.run_all -->", "<!-- end of figures -->"
 
-JOBS: dict[str, Sequence[str]] = {
-    "first_sound-pocket": ("first_sound", "--model", "pocket"),
-    "conditioning-pocket": ("conditioning", "--model", "pocket"),
-    "live-pocket": ("live", "--model", "pocket"),
-    "endless-pocket": ("live", "--model", "pocket", "--endless", "60"),
-    "decode-pocket-float32": ("decode", "--model", "pocket", "--dtype", "float32"),
-    "decode-musicgen-small-float32": ("decode", "--model-shape", "musicgen-small", "--dtype", "float32"),
-    "decode-musicgen-small-bfloat16": ("decode", "--model-shape", "musicgen-small", "--dtype", "bfloat16"),
-    "decode-musicgen-medium-float32": ("decode", "--model-shape", "musicgen-medium", "--dtype", "float32"),
-    "decode-musicgen-medium-bfloat16": ("decode", "--model-shape", "musicgen-medium", "--dtype", "bfloat16"),
-    "decode-musicgen-large-bfloat16": ("decode", "--model-shape", "musicgen-large", "--dtype", "bfloat16"),
+
+class Job(NamedTuple):
+    """One command.
+
+    Attributes:
+        command: module of this package and its arguments.
+        group: of jobs that are run together: ``cpu-limits`` has all that a limit has been set for on a CPU, in about ten minutes,
+            ``cpu`` the rest for a CPU, ``cuda`` what needs a GPU.
+    """
+
+    command: str
+    group: str
+
+
+_COLUMNS = "--dtype int8 --dtype int4 --dtype float32"
+
+JOBS: dict[str, Job] = {
+    "start": Job("start", "cpu-limits"),
+    "first_sound-pocket": Job("first_sound --model pocket --cores 2", "cpu-limits"),
+    "decode-pocket": Job(f"decode --model pocket --threads 2 {_COLUMNS}", "cpu-limits"),
+    "decode-musicgen-small": Job(f"decode --model-shape musicgen-small --threads 4 {_COLUMNS}", "cpu-limits"),
+    "streams-pocket": Job("streams --model pocket --probe-seconds 5", "cpu-limits"),
+    "codec-pocket": Job("codec --model pocket --threads 2", "cpu-limits"),
+    "codec-musicgen-small": Job("codec --model-shape musicgen-small --threads 4", "cpu"),
+    "decode-musicgen-medium": Job(
+        "decode --model-shape musicgen-medium --threads 4 --steps 10 --equal-frames 10 --dtype int8 --dtype int4", "cpu"
+    ),
+    "decode-musicgen-large": Job(
+        "decode --model-shape musicgen-large --threads 4 --steps 10 --equal-frames 10 --dtype int8 --dtype int4", "cpu"
+    ),
+    "streams-musicgen-small": Job("streams --model-shape musicgen-small --threads 4 --most 4", "cpu"),
+    "conditioning-pocket": Job("conditioning --model pocket --threads 2", "cpu"),
+    "live-pocket": Job("live --model pocket --threads 2", "cpu"),
+    "endless-pocket": Job("live --model pocket --endless 60 --threads 2", "cpu"),
+    **{
+        f"decode-musicgen-{size}-cuda": Job(
+            f"decode --model-shape musicgen-{size} --device cuda --dtype bfloat16 --dtype float16 --dtype int8", "cuda"
+        )
+        for size in ("small", "medium", "large")
+    },
+    "first_sound-musicgen-medium-cuda": Job(
+        "first_sound --model-shape musicgen-medium --device cuda --set bridge.prebuffer_ms=10", "cuda"
+    ),
+    "streams-musicgen-medium-cuda": Job("streams --model-shape musicgen-medium --device cuda --dtype bfloat16", "cuda"),
+    "codec-musicgen-medium-cuda": Job("codec --model-shape musicgen-medium --device cuda", "cuda"),
 }
 """A result's name, and what makes it."""
 
 
-def run(names: Iterable[str], more: Sequence[str], folder: Path = RESULTS) -> list[str]:
+def run(names: Iterable[str], folder: Path = RESULTS) -> list[str]:
     """Run jobs one after the other and write their results; returns the names of those that failed.
 
     Args:
         names: of `JOBS`.
-        more: arguments for each of them.
         folder: where ``<name>.json`` goes.
     """
     failed = []
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         sys.stderr.write(f"{name} …\n")
-        module, *arguments = JOBS[name]
-        command = [sys.executable, "-m", f"benchmarks.{module}", *arguments, *more, "--json"]
+        module, *arguments = shlex.split(JOBS[name].command)
+        command = [sys.executable, "-m", f"benchmarks.{module}", *arguments, "--json"]
         done = subprocess.run(command, cwd=FOLDER.parent, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             failed.append(name)
             continue
+        for missed in broken(json.loads(done.stdout)):
+            sys.stderr.write(f"{name}: {missed}\n")
         (folder / f"{name}.json").write_text(done.stdout, encoding="utf-8")
     return failed
 
@@ -64,69 +101,24 @@ def read_results(folder: Path = RESULTS) -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
-def figures(results: Iterable[Mapping[str, Any]]) -> str:
-    """The tables of the page."""
-    results = list(results)
-    sounds = [result for result in results if result["benchmark"] == "first_sound"]
-    steps = [result for result in results if result["benchmark"] == "decode"]
-    parts = []
-    if sounds:
-        header = ["first sound, ms", "p50", "p95", "p99", "engine alone p50", "prebuffer", "underruns", "load", "date"]
-        rows = [
-            [
-                f"{result['model']}, {result['output']}",
-                *(result[key] for key in ("p50_ms", "p95_ms", "p99_ms")),
-                result["engine_only"]["prebuffer_full"]["p50_ms"],
-                result["prebuffer_ms"],
-                result["underruns"],
-                *_when(result),
-            ]
-            for result in sounds
-        ]
-        parts.append(table(header, rows))
-        parts += [_stages(result) for result in sounds]
-    if steps:
-        header = [
-            "one step, ms",
-            "this project",
-            "transformers",
-            "floor",
-            "codec",
-            "realtime",
-            "transformers' realtime",
-            "GB/s",
-            "threads",
-            "load",
-            "date",
-        ]
-        keys = (
-            "step_ms",
-            "peer_step_ms",
-            "floor_step_ms",
-            "codec_ms_per_frame",
-            "realtime",
-            "peer_realtime",
-            "bandwidth_gb_s",
-            "threads",
-        )
-        rows = [
-            [
-                f"{result['model']}, {result['dtype']}, {result['device']}",
-                *(result[key] for key in keys),
-                *_when(result),
-            ]
-            for result in steps
-        ]
-        parts.append(table(header, rows))
-    parts += [_conditioning(result) for result in results if result["benchmark"] == "conditioning"]
-    parts += [_live(result) for result in results if result["benchmark"] == "live"]
-    parts += [_endless(result) for result in results if result["benchmark"] == "endless"]
-    machines = {_machine(result["machine"]) for result in results}
-    return "\n".join([*parts, *sorted(machines)]) + "\n"
+def unmeasured(folder: Path = RESULTS) -> dict[str, str]:
+    """The jobs that have no result in a folder, and their commands."""
+    return {
+        name: f"python -m benchmarks.{job.command}"
+        for name, job in JOBS.items()
+        if not (folder / f"{name}.json").is_file()
+    }
 
 
-def write_page(results: Iterable[Mapping[str, Any]], page: Path = PAGE) -> None:
+def write_page(
+    results: Iterable[Mapping[str, Any]], page: Path = PAGE, missing: Mapping[str, str] | None = None
+) -> None:
     """Put the tables between the marks of the page.
+
+    Args:
+        results: that are shown.
+        page: which file.
+        missing: what has not been measured; see `unmeasured`.
 
     Raises:
         ValueError: the page has no marks.
@@ -135,79 +127,38 @@ def write_page(results: Iterable[Mapping[str, Any]], page: Path = PAGE) -> None:
     _, end, after = rest.partition(_END)
     if not (begin and end):
         raise ValueError(f"{page.name} lacks the marks between which the figures go")
-    page.write_text(f"{before}{begin}\n\n{figures(results)}\n{end}{after}", encoding="utf-8")
+    page.write_text(f"{before}{begin}\n\n{figures(results, missing)}\n{end}{after}", encoding="utf-8")
 
 
-def _stages(result: Mapping[str, Any]) -> str:
-    from benchmarks.first_sound import STAGES
-
-    rows = [
-        [text, *(result["split"][name][key] for key in ("p50_ms", "p95_ms", "max_ms"))] for name, text in STAGES.items()
+def chosen(wanted: Iterable[str] | None) -> list[str]:
+    """The jobs whose group is among ``wanted``, or whose names contain one of them; None: all for a CPU."""
+    wanted = list(wanted or ("cpu-limits", "cpu"))
+    groups = {job.group for job in JOBS.values()}
+    return [
+        name
+        for name, job in JOBS.items()
+        if any(job.group == text if text in groups else text in name for text in wanted)
     ]
-    return table([f"where the time goes ({result['model']}), ms", "p50", "p95", "max"], rows)
-
-
-def _conditioning(result: Mapping[str, Any]) -> str:
-    clip, live = result["clip_to_condition_ms"], result["live"]
-    rows: list[list[object]] = [
-        [f"frames of chroma that agree with the sound of {result['clips']} clips", f"{result['agreement']:.1%}"],
-        [
-            f"from a clip of {result['bars']} bars to the condition, ms (p50, p95)",
-            f"{clip['p50_ms']:g}, {clip['p95_ms']:g}",
-        ],
-    ]
-    if live is not None:
-        change, endless = live["changes"]["change_to_frame"], live["endless"]
-        rows += [
-            [
-                "from a change of the words to a frame under it, ms (p50, p95)",
-                f"{change['p50_ms']:g}, {change['p95_ms']:g}",
-            ],
-            [f"frames that come late in {endless['minutes']:g} minutes ({live['model']})", endless["late_frames"]],
-            ["the closest that any of them comes, ms", f"{endless['margin']['min_ms']:.0f}"],
-        ]
-    rows.append(["load, date", ", ".join(_when(result))])
-    return table(["conditioning", ""], rows)
-
-
-def _live(result: Mapping[str, Any]) -> str:
-    from benchmarks.live import describe
-
-    return describe(result)
-
-
-def _endless(result: Mapping[str, Any]) -> str:
-    from benchmarks._endless import describe_endless
-
-    return describe_endless(result)
-
-
-def _when(result: Mapping[str, Any]) -> tuple[str, str]:
-    return f"{result['machine']['load']} → {result['load_after']}", result["machine"]["date"]
-
-
-def _machine(machine: Mapping[str, Any]) -> str:
-    return (
-        f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']:g} GB, {machine['system']}; "
-        f"Python {machine['python']}, torch {machine['torch']}, transformers {machine['transformers']}."
-    )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run from the command line."""
+    """Run from the command line; 1 where a job failed, 2 where nothing was to be done."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run_all", description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
-        "--only", action="append", metavar="TEXT", help="only jobs whose name contains this; repeatable"
+        "--only",
+        action="append",
+        metavar="TEXT",
+        help="a group (cpu-limits, cpu, cuda), or jobs whose name contains this; repeatable; default: both of a CPU",
     )
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads of the model")
     parser.add_argument("--list", action="store_true", help="name the jobs and leave")
+    parser.add_argument("--page", action="store_true", help="write the page from the results there are, and leave")
     options = parser.parse_args(arguments)
-    names = [name for name in JOBS if not options.only or any(text in name for text in options.only)]
+    names = chosen(options.only)
     if options.list or not names:
-        sys.stdout.write("\n".join(JOBS) + "\n")
+        sys.stdout.write("".join(f"{name}: python -m benchmarks.{job.command}\n" for name, job in JOBS.items()))
         return 0 if options.list else 2
-    failed = run(names, ["--threads", str(options.threads)])
-    write_page(read_results())
+    failed = [] if options.page else run(names)
+    write_page(read_results(), missing=unmeasured())
     if failed:
         sys.stderr.write(f"failed: {', '.join(failed)}\n")
     return 1 if failed else 0

@@ -41,8 +41,8 @@ def remake(sidecar: Mapping[str, Any], welcome: Welcome) -> Remake:
     """
     fingerprint = _entry(sidecar, "fingerprint", str)
     if fingerprint != welcome.fingerprint:
-        made_by = f"{sidecar.get('model')} ({fingerprint[:12]})"
-        here = f"{welcome.model} ({welcome.fingerprint[:12]})"
+        made_by = f"{sidecar.get('model')} in {sidecar.get('dtype')} ({fingerprint[:12]})"
+        here = f"{welcome.model} in {welcome.dtype or 'its precision'} ({welcome.fingerprint[:12]})"
         raise RequestError(ErrorCode.UNSUPPORTED, "model", made_by, f"the model that the engine runs: {here}")
     request = _entry(sidecar, "request", dict)
     kind = _KINDS.get(str(request.get("type")))
@@ -52,7 +52,7 @@ def remake(sidecar: Mapping[str, Any], welcome: Welcome) -> Remake:
         codes = base64.b64decode(_entry(sidecar, "prompt_codes", str), validate=True)
     except binascii.Error as error:
         raise RequestError(ErrorCode.MALFORMED, "prompt_codes", str(error), "base64") from None
-    known = fields_of(kind).keys() - {"patient"}
+    known = fields_of(kind).keys() - {"patient", "background"}
     values = {name: value for name, value in request.items() if name in known}
     # Takes of earlier releases were all decoded by the codec.
     values.setdefault("decoder", "codec")

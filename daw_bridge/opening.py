@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
@@ -27,6 +28,8 @@ from protocols.settings import Settings
 log = structlog.get_logger()
 
 MAX_STREAMS = 32
+_AGAIN_S = 0.5
+"""Between two attempts to have a stream gone on with that its engine has lost, or has no room for."""
 UNHEARD_S = 120.0
 """How long a stream that is not heard waits for another engine. One whose last bars play waits until it is ended."""
 
@@ -44,6 +47,26 @@ class OpeningHost(StreamHost, Protocol):
 
     def refuse(self, order: Order, error: RequestError) -> None:
         """Nothing comes of an order."""
+
+
+class _Asked:
+    """An answer that may come before it is known what to do with it: where nothing can be sent, it comes at once."""
+
+    def __init__(self) -> None:
+        self._reply: Reply | RequestError | None = None
+        self._then: Callable[[Reply | RequestError], object] | None = None
+
+    def answered(self, reply: Reply | RequestError) -> None:
+        """The answer is there."""
+        self._reply = reply
+        if self._then is not None:
+            self._then(reply)
+
+    def then(self, call: Callable[[Reply | RequestError], object]) -> None:
+        """Do this with it: now, or when it comes."""
+        self._then = call
+        if self._reply is not None:
+            call(self._reply)
 
 
 class Opening:
@@ -67,6 +90,8 @@ class Opening:
     ) -> None:
         self._clock = clock
         self._unheard: dict[BridgeStream, float] = {}
+        self._asked: set[BridgeStream] = set()
+        self._next_try = 0.0
         self._host = host
         self._streams = streams
         self._background = background
@@ -114,7 +139,14 @@ class Opening:
         if "fingerprint" in message.__struct_fields__:
             # What was read and worked out is for this one model; should the engine have another by then, it refuses.
             message = msgspec.structs.replace(message, fingerprint=welcome.fingerprint, patient=order.patient)
-        stream = BridgeStream(self._host, order, prepared, welcome, self._settings.files.takes_folder)
+        asked = _Asked()
+        # The engine works on it while its voice and its take are made here.
+        engine.request(message, asked.answered, prepared.payload)
+        try:
+            stream = BridgeStream(self._host, order, prepared, welcome, self._settings.files.takes_folder)
+        except Exception:
+            asked.then(lambda reply: self._unwanted(engine, reply))
+            raise
         self._streams.opening.append(stream)
 
         def answered(reply: Reply | RequestError) -> None:
@@ -130,20 +162,26 @@ class Opening:
             else:
                 stream.refused(reply if isinstance(reply, RequestError) else RequestError(ErrorCode.MALFORMED, "reply"))
 
-        try:
-            engine.request(message, answered, prepared.payload)
-        except RequestError as error:
-            answered(error)
+        asked.then(answered)
+
+    @staticmethod
+    def _unwanted(engine: EngineClient, reply: Reply | RequestError) -> None:
+        if isinstance(reply, Opened):
+            engine.tell(Cancel(stream=reply.stream))
 
     def go_on(self) -> None:
-        """An engine is there: let it go on with the streams that the last one has left."""
+        """An engine is there: let it go on with the streams that the last one, or a replica of it, has left."""
+        self._next_try = self._clock() + _AGAIN_S
         for stream in self._streams.open:
-            if stream.lost and stream.journal:
+            if stream.lost and stream.journal and stream not in self._asked:
                 self._go_on(stream)
 
     def pump(self) -> None:
-        """Called every few milliseconds: end what has waited for another engine for too long, with nothing to be heard of it."""
+        """Called every few milliseconds: ask again for what nobody goes on with yet, end what has waited too long unheard."""
         now = self._clock()
+        if now >= self._next_try:
+            with suppress(RequestError):  # there is no engine: it will be told when there is
+                self.go_on()
         waiting = [stream for stream in self._streams.open if stream.lost and not stream.holding]
         self._unheard = {stream: self._unheard.get(stream, now) for stream in waiting}
         for stream, since in list(self._unheard.items()):
@@ -154,22 +192,25 @@ class Opening:
         engine, left, wanted = self._host.ready_engine(), stream.journal, stream.go_on_request()
 
         def answered(reply: Reply | RequestError, at_its_end: bool = False) -> None:
+            self._asked.discard(stream)
             if isinstance(reply, Opened):
                 stream.gone_on(reply)
                 engine.tell(Forget(journal=left))  # the new one holds all that it held
                 if stream.cancelled:
                     engine.tell(Cancel(stream=reply.stream))
-            elif isinstance(reply, RequestError) and reply.code is ErrorCode.ENGINE_LOST:
-                pass  # there will be another
+            elif isinstance(reply, RequestError) and reply.code in (ErrorCode.ENGINE_LOST, ErrorCode.BUSY):
+                pass  # there will be another, or room
             elif isinstance(reply, RequestError) and reply.code is ErrorCode.OUT_OF_RANGE and not at_its_end:
                 # It had sent more than it had written down: that is made again.
                 end = msgspec.structs.replace(wanted, frame=-1)
+                self._asked.add(stream)
                 engine.request(end, lambda last: answered(last, at_its_end=True))
             else:
                 why = reply.text if isinstance(reply, RequestError) else "an answer that makes no sense"
                 log.warning("a stream cannot go on", stream=stream.number, error=why)
                 stream.give_up(why)
 
+        self._asked.add(stream)
         engine.request(wanted, answered)
 
     def _again(self, order: Order) -> None:

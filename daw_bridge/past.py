@@ -131,7 +131,7 @@ class PastDesk:
 
 
 def _everything(journal: str) -> Resume:
-    return Resume(journal=journal, frame=0, changes=True, lead=_EXPORT_LEAD_S)
+    return Resume(journal=journal, frame=0, changes=True, lead=_EXPORT_LEAD_S, background=True)
 
 
 def _from_bar(stream: BridgeStream, bar: int, seed: int | None) -> Prepared:

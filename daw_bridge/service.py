@@ -73,6 +73,7 @@ from protocols.messages import (
     Done,
     DownloadModel,
     DownloadProgress,
+    Ended,
     Event,
     Finished,
     Forget,
@@ -153,7 +154,7 @@ class BridgeService:
         self._last_first_sound_ms = 0.0
         self._underruns = 0
         self._engine_state = "connecting"
-        self._pace = Pace()
+        self._pace = Pace(settings.bridge)
         self._notes = NotesDesk(settings, self)
         self._state = StateFile(settings.files.state_file)
         self.clock = ClockDesk(player.reading, self, settings.bridge.midi_input, self._state)
@@ -346,8 +347,7 @@ class BridgeService:
     def margin_seconds(self, lead_seconds: float) -> float:
         """Sound that a voice must have in store, or it runs dry."""
         card = self._player.status()
-        blocks = 2 * card.blocksize / card.sample_rate if card.sample_rate else 0.0
-        return min(_LEAST_MARGIN_S + blocks, 0.4 * lead_seconds)
+        return min(_LEAST_MARGIN_S + 2 * card.block_seconds, 0.4 * lead_seconds)
 
     def replaced(self, stream: int) -> None:
         """Another stream has taken its place."""
@@ -366,7 +366,8 @@ class BridgeService:
     ) -> Feeder:
         """A way to the sound card for a stream of ``seconds`` (0 without an end) that begins at once or when it is told."""
         bridge = self._settings.bridge
-        prebuffer = max(bridge.prebuffer_ms / 1000, self._pace.prebuffer(seconds))
+        others = sum(not stream.patient for stream in self.streams.open)
+        prebuffer = self._pace.prebuffer(seconds, self._player.status().block_seconds, others)
         return self._player.open_voice(
             welcome.sample_rate,
             welcome.channels,
@@ -398,6 +399,7 @@ class BridgeService:
         if self.engine is not None and stream.patient and stream.journal:
             self.engine.tell(Forget(journal=stream.journal))  # nobody has heard it
         self._underruns += stream.underruns
+        self._pace.ended(stream.engine_number, stream.underruns)
         self._last_first_sound_ms = stream.first_sound_ms or self._last_first_sound_ms
         if stream.tap is not None:
             stream.tap.over(answer)
@@ -437,18 +439,24 @@ class BridgeService:
             case Progress(realtime=realtime):
                 self._pace.measured(realtime)
             case ModelChanged(model=model):
-                self._pace = Pace()
+                self._pace = Pace(self._settings.bridge)
                 self.publish(EngineState(state="ready", model=model))
             case DownloadProgress():
                 self.publish(event)
         stream = self.streams.at_engine(getattr(event, "stream", 0))
-        if stream is not None:
+        if stream is not None and isinstance(event, Ended) and event.reason == "engine_lost":
+            # One of several replicas died: the others are there, and go on with it.
+            stream.engine_lost()
+            self.opening.go_on()
+        elif stream is not None:
             stream.event(event)
 
     def engine_audio(self, header: AudioHeader, samples: memoryview) -> None:
         """A block arrived."""
         stream = self.streams.at_engine(header.stream)
         if stream is not None:
+            if not stream.patient:
+                self._pace.arrived(header, time.monotonic())
             stream.audio(header, samples)
 
     # --- what the player says ------------------------------------------------------------------------------------------

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import sys
 
+from engine.cores import wait_quietly
 from protocols.lifetime import Served, serve
 from protocols.settings import Settings
 
 
 def _make(settings: Settings) -> Served:
+    wait_quietly()
+    if settings.engine.replicas != 1:
+        from engine.replicas.process import ReplicatedEngine
+
+        return ReplicatedEngine(settings)
     from engine.process import EngineProcess  # torch is loaded here: wrong settings are told before that
 
     return EngineProcess(settings)

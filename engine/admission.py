@@ -74,7 +74,7 @@ class Admission:
             RequestError: which field is wrong and what is allowed.
         """
         if request.fingerprint not in ("", self._bundle.fingerprint):
-            here = f"{self._bundle.name} ({self._bundle.fingerprint[:12]})"
+            here = f"{self._bundle.name} in {self._bundle.precision} ({self._bundle.fingerprint[:12]})"
             raise RequestError(
                 ErrorCode.UNSUPPORTED, "fingerprint", request.fingerprint[:12], f"the model that runs: {here}"
             )

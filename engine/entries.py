@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 import torch
@@ -13,6 +13,7 @@ from engine.changes import Change
 from engine.checkpoints.bundle import ModelBundle
 from engine.conditioning.words import Directions
 from engine.memory import MB, weights_of
+from engine.serving import Client as Client
 from engine.stream import AudioBlock
 from protocols.messages import (
     AudioHeader,
@@ -29,24 +30,6 @@ from protocols.release import VERSION
 
 if TYPE_CHECKING:
     from engine.models import LoadedModel
-
-
-class Client(Protocol):
-    """Somebody who opens or hears streams, whatever the transport. None of these may block or raise."""
-
-    @property
-    def name(self) -> str:
-        """What the client calls itself."""
-
-    @property
-    def gone(self) -> bool:
-        """Whether nobody is there any more."""
-
-    def event(self, event: Event) -> None:
-        """Tell the client something."""
-
-    def audio(self, header: AudioHeader, samples: memoryview) -> bool:
-        """Send the client a block; False when its connection took no more and the block is lost to it."""
 
 
 LISTENER_WINDOW_S = 10.0

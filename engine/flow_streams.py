@@ -282,6 +282,7 @@ class FlowPreparation(Preparation):
             lead_samples=seconds_to_samples(request.lead, bundle.sample_rate),
             first_frame=request.from_frame,
             patient=request.patient,
+            background=request.background,
         )
         stream.decode_with(self._decoder(stream.decoded_from))
         return PreparedStream(

@@ -14,10 +14,12 @@ from engine.admission import Admission
 from engine.checkpoints import CATALOGUE, ModelBundle, load_model
 from engine.checkpoints.decoders import CODEC
 from engine.checkpoints.plugins import find_model
+from engine.cores import model_threads
 from engine.decoders import Decoders
 from engine.flow_streams import preparation_of, warm_up_steps
 from engine.memory import MB, hand_back, weights_of
 from engine.preparation import hears_melodies
+from engine.serving import NO_FACTS
 from engine.worker import Worker
 from protocols.errors import ErrorCode, RequestError, no_model
 from protocols.messages import Done, Generate, Load, Loaded, ModelChanged, Reply
@@ -66,8 +68,17 @@ class LoadedModel:
         Raises:
             RequestError: as `load_model`.
         """
-        encoder, limit = settings.engine.text_encoder, settings.engine.memory_limit_mb
-        bundle = load_model(name, device=device, dtype=dtype, text_encoder=encoder, memory_limit_mb=limit)
+        engine = settings.engine
+        bundle = load_model(
+            name,
+            device=device,
+            dtype=dtype,
+            text_encoder=engine.text_encoder,
+            memory_limit_mb=engine.memory_limit_mb,
+            runner=engine.runner,
+            kv_cache=engine.kv_cache,
+            threads=model_threads(engine.threads),
+        )
         model = cls(bundle, settings, decoder)
         model._warm_up()
         return model
@@ -88,6 +99,8 @@ class LoadedModel:
             kind=bundle.kind,
             decoders=" ".join(self.decoders.names),
             resampling=bundle.resampling,
+            dtype=bundle.precision,
+            runner=bundle.runner,
         )
 
     @property
@@ -96,7 +109,7 @@ class LoadedModel:
         bundle = self.bundle
         error = getattr(bundle.lm, "rounding_error", 0.0)
         rounded = {"weights_rounded_by": f"{error:.2%}"} if error else {}
-        return {"status": bundle.status, "precision": bundle.precision, **rounded}
+        return {"status": bundle.status, "precision": bundle.precision, "runner": bundle.runner, **rounded}
 
     def empty(self) -> list[object]:
         """Let go of everything, into a list that holds all of it; nothing may be asked of the model any more."""
@@ -114,12 +127,6 @@ class LoadedModel:
         stream = self.preparation.prepare(0, plan).stream
         while not stream.sampler.done:
             stream.advance()
-
-
-NO_FACTS = ModelChanged(
-    model="", fingerprint="", status="untrained", sample_rate=0, channels=0, frame_samples=0, melodies=False
-)
-"""What clients are told while there is no model."""
 
 
 class LoadedModels:

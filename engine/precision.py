@@ -1,6 +1,7 @@
 """What a precision costs: logits beside those of single precision, memory and time, on this device.
 
-Both hear the same codes, which single precision has sampled, so that an error does not grow by what it leads to.
+All hear the same codes, which single precision has sampled, so that an error does not grow by what it leads to. Few bits are
+measured as they are run (on a CPU by onnxruntime), as the model's own modules compute them, and with caches of eight bits.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import gc
 import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from engine.checkpoints import ModelBundle, load_model
-from engine.checkpoints.devices import PRECISIONS
+from engine.checkpoints.devices import FORMS, PRECISIONS
 from engine.cores import model_threads
 from engine.memory import MB, hand_back, weights_of
 from engine.runtime.lm import Condition, MusicgenLM
@@ -28,6 +31,8 @@ TEXT = "slow jazz piano trio in A minor, 92 bpm"
 FRAMES = 150
 GUIDANCE = 3.0
 
+_NARROW = "int8 caches"
+_PLAIN = "plain"
 _SEED = 2036
 _CHUNK = 32
 _TIMED_STEPS = 40
@@ -38,8 +43,11 @@ class PrecisionFigures:
     """How a precision compares with single precision.
 
     Attributes:
-        precision: its name.
+        precision: its name, and behind it "plain" where the model's own modules ran it though there is something faster, and
+            "int8 caches" where what was heard was kept so.
+        runner: what ran it.
         weights_mb: memory of all weights, in MiB.
+        cache_mb: what a guided stream keeps of a whole window, in MiB.
         step_ms: one guided step of the LM, in milliseconds: the median of 40.
         logits_rms: root mean square of the difference of guided logits.
         logits_max: the largest difference.
@@ -48,7 +56,9 @@ class PrecisionFigures:
     """
 
     precision: str
+    runner: str
     weights_mb: float
+    cache_mb: float
     step_ms: float
     logits_rms: float
     logits_max: float
@@ -64,7 +74,7 @@ def measure(
     Args:
         name: as for `load_model`.
         device: as for `load_model`.
-        precisions: names; all that there are by default.
+        precisions: names; all that there are by default. One of few bits on a CPU is measured in each way that it can be run.
         frames: how many are heard, no more than the window.
 
     Raises:
@@ -78,21 +88,47 @@ def measure(
     expected = _logits(reference, codes)
     figures = [_figures("float32", reference, expected, expected)]
     del reference
-    for precision in precisions or [name for name in PRECISIONS if name != "float32"]:
+    for way in _ways(precisions or [name for name in PRECISIONS if name != "float32"]):
         gc.collect()
         hand_back()
-        bundle = load_model(name, device=device, dtype=precision)
-        figures.append(_figures(precision, bundle, _logits(bundle, codes), expected))
+        bundle = load_model(name, device=device, dtype=way.precision, runner=way.runner, kv_cache=way.kv_cache)
+        # What has no other way to be run, or no such caches, has been measured.
+        if way.name == way.precision or (bundle.form and bundle.device.type == "cpu" and way.has_come_true(bundle)):
+            figures.append(_figures(way.name, bundle, _logits(bundle, codes), expected))
         del bundle
     return figures
 
 
+class _Way(NamedTuple):
+    """How a model is loaded to be measured."""
+
+    name: str
+    precision: str
+    runner: str = "auto"
+    kv_cache: str = "float32"
+
+    def has_come_true(self, bundle: ModelBundle) -> bool:
+        return bundle.narrow_caches if self.kv_cache == "int8" else bundle.runner == self.runner
+
+
+def _ways(precisions: list[str]) -> Iterator[_Way]:
+    for precision in precisions:
+        yield _Way(precision, precision)
+        if precision in FORMS:
+            yield _Way(f"{precision}, {_NARROW}", precision, kv_cache="int8")
+            yield _Way(f"{precision}, {_PLAIN}", precision, runner="plain")
+
+
 def table(figures: list[PrecisionFigures]) -> str:
     """The figures to be read."""
-    head = f"{'precision':10} {'weights':>10} {'step':>9} {'logits rms':>11} {'max':>8} {'KL':>10} {'same token':>11}"
+    width = max(len(one.precision) for one in figures)
+    head = (
+        f"{'precision':{width}} {'runner':>7} {'weights':>10} {'caches':>9} {'step':>9} {'logits rms':>11} {'max':>8} {'KL':>10} "
+        f"{'same token':>11}"
+    )
     rows = [
-        f"{one.precision:10} {one.weights_mb:7.1f} MB {one.step_ms:6.2f} ms {one.logits_rms:11.4f} {one.logits_max:8.3f} "
-        f"{one.kl_nats:10.2e} {one.top_equal:11.2%}"
+        f"{one.precision:{width}} {one.runner:>7} {one.weights_mb:7.1f} MB {one.cache_mb:6.1f} MB {one.step_ms:6.2f} ms "
+        f"{one.logits_rms:11.4f} {one.logits_max:8.3f} {one.kl_nats:10.2e} {one.top_equal:11.2%}"
         for one in figures
     ]
     return "\n".join([head, *rows])
@@ -141,13 +177,22 @@ def _figures(precision: str, bundle: ModelBundle, logits: Tensor, expected: Tens
     sure, heard = expected.double().log_softmax(-1), logits.double().log_softmax(-1)
     return PrecisionFigures(
         precision=precision,
+        runner=bundle.runner,
         weights_mb=weights_of(bundle) / MB,
+        cache_mb=_cache_bytes(bundle) / MB,
         step_ms=_step_ms(bundle),
         logits_rms=float(difference.square().mean().sqrt()),
         logits_max=float(difference.abs().max()),
         kl_nats=float((sure.exp() * (sure - heard)).sum(-1).mean()),
         top_equal=float((logits.argmax(-1) == expected.argmax(-1)).double().mean()),
     )
+
+
+def _cache_bytes(bundle: ModelBundle) -> int:
+    config = bundle.lm.config
+    width = 1 if bundle.narrow_caches else bundle.lm.cache_dtype.itemsize
+    columns = bundle.pattern.layout(bundle.window_frames).steps
+    return 2 * 2 * config.layers * config.kv_heads * config.head_dim * columns * width
 
 
 def _step_ms(bundle: ModelBundle) -> float:

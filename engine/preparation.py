@@ -246,6 +246,7 @@ class Preparation:
             first_frame=request.from_frame,
             known_frames=known,
             patient=request.patient and plan.recording is None,
+            background=request.background,
             context_frames=DECODE_CONTEXT_FRAMES if plan.decoder is None else plan.decoder.found.decoder.context_frames,
         )
         if past is not None:

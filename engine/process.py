@@ -11,7 +11,7 @@ import structlog
 import torch
 import zmq
 
-from engine.cores import loading_threads, model_threads
+from engine.cores import loading_threads, model_cores, model_threads, pin, pinned
 from engine.exchange import TICK_S
 from engine.models import LoadedModel
 from engine.scheduler import Scheduler, Stop
@@ -21,6 +21,7 @@ from engine.transports.osc_front import EngineOsc
 from engine.transports.zmq_front import ZmqFront
 from engine.worker import Worker
 from protocols.loop import IoLoop
+from protocols.messages import Welcome
 from protocols.settings import Settings
 
 log = structlog.get_logger()
@@ -29,9 +30,14 @@ _STOP_S = 5.0
 
 
 class EngineProcess:
-    """Everything that runs in the engine, put together. `run` serves on the caller's thread until `stop`."""
+    """Everything that runs in the engine, put together. `run` serves on the caller's thread until `stop`.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: of both processes.
+        alone: it speaks OSC beside ZeroMQ; a replica leaves that to the front.
+    """
+
+    def __init__(self, settings: Settings, *, alone: bool = True) -> None:
         began = time.monotonic()
         self._settings = settings
         threads = model_threads(settings.engine.threads)
@@ -39,13 +45,25 @@ class EngineProcess:
         # A thread that waits for the interpreter asks for it back this often: the default of 5 ms is a quarter of a frame.
         sys.setswitchinterval(0.0005)
         engine = settings.engine
-        model = LoadedModel.load(engine.model, engine.device, engine.dtype, settings)
+        cores = model_cores(threads) if engine.pin else ()
+        # What loading starts are the threads that the model runs on; the sockets' stay free to go where there is room.
+        with pinned(cores) as kept:
+            model = LoadedModel.load(engine.model, engine.device, engine.dtype, settings)
+        if engine.pin and not kept:
+            log.warning(
+                "threads move about", reason="no single thread is pinned here, or there are fewer cores than threads"
+            )
+
+        def prepare_thread() -> None:
+            torch.set_num_threads(threads)
+            pin(cores)
+
         name, device, told = model.bundle.name, str(model.bundle.device), model.told
         self._loop = IoLoop()
         self._scheduler = Scheduler(
             self._take_event,
             max_running=settings.engine.max_running,
-            prepare_thread=lambda: torch.set_num_threads(threads),
+            prepare_thread=prepare_thread,
             collect=gc.collect,
         )
         self._preparation = Worker("preparation")
@@ -60,7 +78,7 @@ class EngineProcess:
         )
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._zmq = ZmqFront(self._loop, self._context, self._service, settings.engine.host, settings.engine.port)
-        self._osc = EngineOsc(self._loop, self._service, settings)
+        self._osc = EngineOsc(self._loop, self._service, settings) if alone else None
         self._loop.call_every(TICK_S, self._service.exchange.tick)
         self._loop.call_every(TICK_S, self._service.codecs.tick)
         log.info(
@@ -69,15 +87,21 @@ class EngineProcess:
             device=device,
             **told,
             threads=threads,
+            **({"cores": " ".join(map(str, cores))} if kept else {}),
             port=self._zmq.port,
-            osc_port=self._osc.port,
+            osc_port=self._osc.port if self._osc is not None else 0,
             seconds=round(time.monotonic() - began, 2),
         )
 
     @property
     def ports(self) -> dict[str, int]:
         """The ports that are served."""
-        return {"port": self._zmq.port, **self._osc.ports}
+        return {"port": self._zmq.port, **(self._osc.ports if self._osc is not None else {})}
+
+    @property
+    def welcome(self) -> Welcome:
+        """What a client would be told that connects now; before `run`."""
+        return self._service.welcome()
 
     def run(self) -> None:
         """Serve until `stop`; then end the streams and close the sockets."""
@@ -114,7 +138,8 @@ class EngineProcess:
             log.warning("the model's thread did not stop in time")
         self._loop.run_pending()
         at_rest = self._service.close()
-        self._osc.close()
+        if self._osc is not None:
+            self._osc.close()
         self._zmq.close()
         self._loop.close()
         self._context.term()

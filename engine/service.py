@@ -66,6 +66,8 @@ from protocols.messages import (
     Quit,
     ReadMelody,
     RegionRequest,
+    ReplicaList,
+    Replicas,
     Reply,
     Request,
     Resume,
@@ -216,6 +218,8 @@ class Service:
                 return StreamList(items=[self._info(entry) for entry in self._entries.values()])
             case Status():
                 return self.status()
+            case Replicas():
+                return ReplicaList(items=[])
             case Version():
                 return self.version()
             case Quit():
@@ -257,7 +261,8 @@ class Service:
             loading=self._models.loading,
             status=facts.status,
             device="" if current is None else str(current.bundle.device),
-            dtype="" if current is None else current.bundle.precision,
+            dtype=facts.dtype,
+            runner=facts.runner,
             threads=torch.get_num_threads(),
             sample_rate=facts.sample_rate,
             channels=facts.channels,
@@ -266,6 +271,8 @@ class Service:
             clients=len(self.clients),
             frames=stats.frames,
             realtime=round(stats.realtime, 2),
+            late_frames=stats.late_frames,
+            shared=round(stats.shared, 2),
             requests=self.requests,
             errors=self.errors,
             busy=self.busy,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections import deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +20,8 @@ from engine.hearing import Hearing
 from engine.morphs import Morphs
 from engine.runtime.audio_codec import DecoderStream
 from engine.runtime.decoders import PiecewiseStream
+from engine.runtime.language_model import LanguageModel, Step
+from engine.runtime.readback import Readback
 from engine.runtime.sampler import Sampler
 from engine.seam import Seam
 from protocols.messages import EndReason
@@ -33,11 +37,14 @@ _CHUNKS_IN_LEAD = 12
 _FRAMES_PER_STATE = 256
 """How often the generator's state is journaled: 5 kB on a CPU, as much as the codes of ten seconds."""
 
+_JOIN_AHEAD = 0.2
+"""Seconds. A stream of which nothing is heard yet comes before all but those whose listeners have less than that left."""
+
 _CATCH_UP_AHEAD = 0.25
 """Seconds. A stream that catches up steps aside for those whose owners have less than that left."""
 
 _PATIENCE = 1.0
-"""Seconds. A stream that nobody plays yet steps aside for those whose owners have less than that left."""
+"""Seconds. A stream that nobody listens to steps aside for those whose owners have less than that left."""
 
 _SILENCE_DB = -120.0
 
@@ -116,6 +123,22 @@ class FramesMade:
 EngineEvent = AudioBlock | FramesMade | StreamStarted | StreamProgress | StreamChanged | StreamOvertaken | StreamEnded
 
 
+class _Leaving(NamedTuple):
+    """What was made and is on its way out.
+
+    Attributes:
+        read: its codes ``[codebooks, frames]`` if they go to the journal, then its sound ``[channels, samples]`` if there is any.
+        first: which frame of new material the first of the codes is; None without codes.
+        generator: its state after them, or empty.
+        block: number and position of the sound, and whether it is the last; None without sound.
+    """
+
+    read: Readback
+    first: int | None
+    generator: bytes
+    block: tuple[int, int, bool] | None
+
+
 @dataclass
 class EngineStream:
     """One stream while it is made. Built by the preparation thread, then touched by the model's thread only.
@@ -137,6 +160,8 @@ class EngineStream:
         known_frames: frames of new material that were made before; the journal has them.
         journaled: whether its codes are sent to the journal.
         patient: its owner does not play it yet.
+        background: nobody listens while it is made.
+        work_seconds: what it took so far; of work that is shared, its share.
         context_frames: how many frames before its first one its decoder has to hear.
     """
 
@@ -157,6 +182,7 @@ class EngineStream:
     known_frames: int = 0
     journaled: bool = False
     patient: bool = False
+    background: bool = False
     context_frames: int = DECODE_CONTEXT_FRAMES
 
     samples_out: int = 0
@@ -170,6 +196,9 @@ class EngineStream:
     _pieces: PiecewiseStream | None = None
     _made: Tensor | None = None
     _last_sent: bool = False
+    _ended: bool = False
+    _told: list[EngineEvent] = field(default_factory=list)
+    _leaving: deque[_Leaving] = field(default_factory=deque)
     _level_db: float = _SILENCE_DB
 
     def __post_init__(self) -> None:
@@ -210,11 +239,24 @@ class EngineStream:
         """How long its owner could go on playing without it, in seconds: the scheduler serves the smallest first."""
         if self.catching_up:
             return _CATCH_UP_AHEAD
-        return (self.samples_out + self._reserve - self.taken) / self.sample_rate + (_PATIENCE if self.patient else 0.0)
+        left = (self.samples_out + self._reserve - self.taken) / self.sample_rate if self.has_begun else _JOIN_AHEAD
+        return left if self.is_played else left + _PATIENCE
+
+    @property
+    def is_played(self) -> bool:
+        """Whether somebody listens to it, or is about to."""
+        return not (self.patient or self.background)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is sound of it."""
+        return self.samples_out + self._reserve > 0
 
     @property
     def has_room(self) -> bool:
         """Whether it may run further ahead of its owner: by its lead and, where sound comes in windows, by one of them."""
+        if self._finished:
+            return False
         if self._may_send:
             return True
         return self._pieces is not None and not self._all_made and self._reserve < self._pieces.reserve_samples
@@ -227,6 +269,21 @@ class EngineStream:
     def _reserve(self) -> int:
         """Samples that are made and not sent yet."""
         return 0 if self._made is None else self._made.shape[-1]
+
+    @property
+    def _finished(self) -> bool:
+        """Whether all that it will ever be is made, and on its way at least."""
+        return self.sampler.done and (self._pieces is None or self._last_sent)
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether something is on its way that `collect` will give."""
+        return bool(self._leaving) or (self._finished and not self._ended)
+
+    @property
+    def lm(self) -> LanguageModel | None:
+        """The model whose steps it may share with others."""
+        return self.sampler.lm
 
     @property
     def _all_made(self) -> bool:
@@ -251,31 +308,59 @@ class EngineStream:
         self.changes.append(dataclasses.replace(change, frame=frame))
         self.changes.sort(key=lambda waiting: waiting.frame)
 
-    def advance(self) -> list[EngineEvent]:
-        """Do one bounded piece of work (a piece of pre-fill, one step, or a piece of decoding) and return what came of it."""
+    def next_step(self) -> Step | None:
+        """The step of its LM that `advance` would do now, with the changes that come before it; None for work of another kind."""
+        if self._decodes:
+            return None
+        self._told += self._apply_changes()
+        return self.sampler.next_step()
+
+    def advance(self, logits: Tensor | None = None, tokens: Tensor | None = None) -> list[EngineEvent]:
+        """Do one bounded piece of work (a piece of pre-fill, one step, or a piece of decoding) and return what came of it.
+
+        Args:
+            logits: of `next_step`, asked for just before, where the LM has done it together with others.
+            tokens: drawn from them, where that was done together too.
+        """
         began = time.perf_counter()
-        if self._pieces is not None and (self._pieces.busy or self.sampler.done or (self._reserve and self._may_send)):
-            events = self._go_on_decoding(self._pieces)
+        if logits is None and self._decodes:
+            assert self._pieces is not None
+            self._go_on_decoding(self._pieces)
         else:
-            events = self._sample()
+            self._sample(logits, tokens)
         self.work_seconds += time.perf_counter() - began
-        if self.sampler.done and (self._pieces is None or self._last_sent):
+        events, self._told = self._told, []
+        return events + self.collect()
+
+    def collect(self, *, wait: bool = False) -> list[EngineEvent]:
+        """What has arrived in host memory by now, or, if waited for, all that is on its way; after everything, that it ended."""
+        events: list[EngineEvent] = []
+        while self._leaving and (wait or self._leaving[0].read.ready):
+            events += self._arrived(self._leaving.popleft())
+        if self._finished and not self._leaving and not self._ended:
+            self._ended = True
             events.append(StreamEnded(self.id, "done", self.samples_out))
         return events
 
-    def _sample(self) -> list[EngineEvent]:
-        events: list[EngineEvent] = self._apply_changes()
-        codes = self.sampler.advance()
+    @property
+    def _decodes(self) -> bool:
+        """Whether its next piece of work is one of decoding."""
+        pieces = self._pieces
+        return pieces is not None and (pieces.busy or self.sampler.done or bool(self._reserve and self._may_send))
+
+    def _sample(self, logits: Tensor | None, tokens: Tensor | None) -> None:
+        if logits is None:
+            self._told += self._apply_changes()
+        codes = self.sampler.advance(logits, tokens)
         self._between_frames = codes is not None
         if codes is not None and codes.shape[-1] and self.frames > min(self._decoded_from, self.known_frames):
             self._codes.append(codes[0])
             self._codes_frames += codes.shape[-1]
         border = self.frames in (self.first_frame, self._decoded_from, self.known_frames) and self._codes_frames
         if self._codes_frames >= self._chunk_frames or border or self.sampler.done:
-            events += self._flush()
-        return events
+            self._flush()
 
-    def _go_on_decoding(self, decoder: PiecewiseStream) -> list[EngineEvent]:
+    def _go_on_decoding(self, decoder: PiecewiseStream) -> None:
         """Send what is made as far as the lead goes, or do a piece of what makes more."""
         if not (self._reserve and self._may_send) and decoder.busy:
             made = self._own(decoder.work(), self._reserve)
@@ -283,10 +368,10 @@ class EngineStream:
         size = self._chunk_frames * self.frame_samples
         last = self._all_made and self._reserve <= size
         if not self._may_send or not (self._reserve or last) or self._last_sent:
-            return []
+            return
         made = decoder.work() if self._made is None else self._made
         self._made = made[:, size:]
-        return [self._sent(made[:, :size], last=last)]
+        self._send(made[:, :size], last=last)
 
     @property
     def _chunk_frames(self) -> int:
@@ -324,24 +409,22 @@ class EngineStream:
             change, self.frames, self.sampler.next_frame, self.hearing, self.sampler.settings
         )
 
-    def _flush(self) -> list[EngineEvent]:
-        """The frames that wait, as sound and for the journal."""
+    def _flush(self) -> None:
+        """Send the frames that wait, as sound and for the journal."""
         codes = torch.cat(self._codes, dim=-1) if self._codes else None
         first = self.frames - self._codes_frames
         self._codes.clear()
         self._codes_frames = 0
-        block = self._decode(codes) if first >= self._decoded_from else None
-        events: list[EngineEvent] = []
+        audio = self._decode(codes) if first >= self._decoded_from else None
         if self.journaled and codes is not None and not codes.is_floating_point() and first >= self.known_frames:
             state = b""
             if first == self.known_frames or self.frames - self._state_at >= _FRAMES_PER_STATE:
                 state, self._state_at = self.sampler.generator_state.numpy().tobytes(), self.frames
-            rows = np.ascontiguousarray(codes.T.cpu().numpy().astype("<u2"))
-            level = _level_db(block) if self._pieces is None else self._level_db
-            events.append(FramesMade(self.id, first, rows, level, state))
-        return events if block is None else [*events, block]
+            self._send(audio, last=self.sampler.done, codes=codes, first=first, generator=state)
+        elif audio is not None:
+            self._send(audio, last=self.sampler.done)
 
-    def _decode(self, codes: Tensor | None) -> AudioBlock | None:
+    def _decode(self, codes: Tensor | None) -> Tensor | None:
         """Decode frames; None while the look-ahead holds everything back, nothing of it is sent, or it is decoded later."""
         if self._pieces is not None:
             if codes is not None:
@@ -353,9 +436,7 @@ class EngineStream:
         if self.sampler.done:
             pieces.append(self.decoder.flush())
         audio = self._own(torch.cat(pieces, dim=-1))
-        if not audio.shape[-1] and not self.sampler.done:
-            return None
-        return self._sent(audio, last=self.sampler.done)
+        return audio if audio.shape[-1] or self.sampler.done else None
 
     def _own(self, audio: Tensor, waiting: int = 0) -> Tensor:
         """What the stream has of decoded sound ``[channels, samples]``, before which so many samples wait to be sent."""
@@ -367,23 +448,50 @@ class EngineStream:
             audio = audio[:, : max(0, self.total_samples - self.samples_out - waiting)]
         return audio
 
-    def _sent(self, audio: Tensor, *, last: bool) -> AudioBlock:
-        samples = np.ascontiguousarray(audio.T.float().cpu().numpy())
-        if self.seam is not None:
-            position = self.first_frame * self.frame_samples + self.samples_out
-            samples = self.seam.applied(samples, position)
-            if position + len(samples) >= self.seam.length:
-                self.seam = None
-        block = AudioBlock(self.id, self._sequence, self.samples_out, samples, last=last)
-        self._sequence += 1
-        self.samples_out += len(samples)
-        self._last_sent = last
-        self._level_db = _level_db(block)
-        return block
+    def _send(
+        self,
+        audio: Tensor | None,
+        *,
+        last: bool,
+        codes: Tensor | None = None,
+        first: int | None = None,
+        generator: bytes = b"",
+    ) -> None:
+        """Put sound ``[channels, samples]`` and codes ``[codebooks, frames]`` on their way, either of them or both."""
+        block = None
+        if audio is not None:
+            block = (self._sequence, self.samples_out, last)
+            self._sequence += 1
+            self.samples_out += audio.shape[-1]
+            self._last_sent = last
+        made = (tensor for tensor in (codes, audio) if tensor is not None)
+        self._leaving.append(_Leaving(Readback(*made), first, generator, block))
+
+    def _arrived(self, leaving: _Leaving) -> list[EngineEvent]:
+        """What is in host memory, in the forms in which it goes out."""
+        *codes, last = leaving.read.read()
+        events: list[EngineEvent] = []
+        if leaving.block is None:
+            codes.append(last)
+        else:
+            sequence, position, is_last = leaving.block
+            samples = np.ascontiguousarray(last.T.float().numpy())
+            if self.seam is not None:
+                place = self.first_frame * self.frame_samples + position
+                samples = self.seam.applied(samples, place)
+                if place + len(samples) >= self.seam.length:
+                    self.seam = None
+            events.append(AudioBlock(self.id, sequence, position, samples, last=is_last))
+            self._level_db = _level_db(samples)
+        if leaving.first is not None:
+            level = _SILENCE_DB if leaving.block is None and self._pieces is None else self._level_db
+            rows = np.ascontiguousarray(codes[0].T.numpy().astype("<u2"))
+            events.insert(0, FramesMade(self.id, leaving.first, rows, level, leaving.generator))
+        return events
 
 
-def _level_db(block: AudioBlock | None) -> float:
-    if block is None or not block.samples.size:
+def _level_db(samples: NDArray[np.float32]) -> float:
+    if not samples.size:
         return _SILENCE_DB
-    power = float(np.mean(np.square(block.samples)))
+    power = float(np.mean(np.square(samples)))
     return max(_SILENCE_DB, 10 * math.log10(power)) if power > 0 else _SILENCE_DB

@@ -20,6 +20,7 @@ from protocols.message_parts import (
     HowTrained,
     Instance,
     JournalId,
+    LoadedPrecision,
     Makes,
     Melody,
     Message,
@@ -29,6 +30,7 @@ from protocols.message_parts import (
     Protocol,
     Release,
     Reply,
+    RunBy,
     SampleRate,
     StreamId,
     StyleSeconds,
@@ -57,6 +59,8 @@ class Welcome(Reply, frozen=True, kw_only=True, tag="welcome"):
     kind: Makes = "music"
     decoders: DecoderNames = "codec"
     resampling: HowResampled = "soxr"
+    dtype: LoadedPrecision = ""
+    runner: RunBy = ""
 
 
 class Opened(Reply, frozen=True, kw_only=True, tag="opened"):
@@ -92,6 +96,7 @@ class EngineStatus(Reply, frozen=True, kw_only=True, tag="engine_status"):
     status: HowTrained
     device: Annotated[str, about("Where the model computes: cpu, cuda:0, mps …")]
     dtype: Annotated[str, about("Precision of its weights.")]
+    runner: RunBy = ""
     threads: Annotated[int, about("CPU threads of the model.")]
     sample_rate: SampleRate
     channels: Channels
@@ -100,6 +105,15 @@ class EngineStatus(Reply, frozen=True, kw_only=True, tag="engine_status"):
     clients: Annotated[int, about("ZeroMQ clients that are connected.")]
     frames: Annotated[int, about("Codec frames sampled since the start.")]
     realtime: Annotated[float, about("Audio seconds made per second of work, lately.")]
+    late_frames: Annotated[
+        int,
+        about(
+            "Frames since the start that came later than a listener needed them who played from the first sample on."
+        ),
+    ] = 0
+    shared: Annotated[
+        float, about("Streams to a step of the model, lately: they share what it costs to read its weights.")
+    ] = 0.0
     requests: Annotated[int, about("Requests since the start.")]
     errors: Annotated[int, about("Requests that were refused.")]
     busy: Annotated[int, about("Requests refused because the queue was full.")]
@@ -114,6 +128,32 @@ class EngineStatus(Reply, frozen=True, kw_only=True, tag="engine_status"):
     journal: Annotated[str, about("Whether streams are kept to be resumed: on, off, or what went wrong last.")] = "off"
     codec_jobs: Annotated[int, about("Codec jobs that wait or are worked on.")] = 0
     codec_mb: Annotated[float, about("What codecs take that were loaded for such jobs.", unit="MB")] = 0.0
+    replicas: Annotated[
+        str, about("Replicas that serve, and how many there should be: 2/2; empty for an engine by itself.")
+    ] = ""
+
+
+class ReplicaInfo(Reply, frozen=True, kw_only=True, tag="replica"):
+    """One of the engines that share the streams."""
+
+    replica: Annotated[int, about("Its number, from 1.")]
+    state: Annotated[str, about("starting, ready, loading another model, or lost.")]
+    node: Annotated[str, about("Address of its machine.")]
+    pid: Annotated[int, about("Its process there; 0 for none.")]
+    device: Annotated[str, about("Where its model computes, as it calls it: with one GPU each, all are cuda:0.")]
+    model: ModelName
+    streams: Annotated[int, about("Streams that it makes, and those that wait there.")]
+    realtime: Annotated[float, about("Audio seconds made per second of work, lately.")]
+    memory_mb: Annotated[float, about("Memory of its process.", unit="MB")]
+    gpu_mb: Annotated[float, about("Memory of its GPU that is in use; 0 without one.", unit="MB")]
+    restarts: Annotated[int, about("How often it was started again.")]
+    fault: Annotated[str, about("What went wrong there last; empty for nothing.")] = ""
+
+
+class ReplicaList(Reply, frozen=True, kw_only=True, tag="replica_list"):
+    """The engines that share the streams; none for an engine by itself."""
+
+    items: Annotated[list[ReplicaInfo], about("The replicas.")]
 
 
 class VersionInfo(Reply, frozen=True, kw_only=True, tag="version_info"):
@@ -259,6 +299,8 @@ class ModelChanged(Event, frozen=True, kw_only=True, tag="model_changed"):
     kind: Makes = "music"
     decoders: DecoderNames = "codec"
     resampling: HowResampled = "soxr"
+    dtype: LoadedPrecision = ""
+    runner: RunBy = ""
 
 
 class Started(Event, frozen=True, kw_only=True, tag="started"):
@@ -356,6 +398,7 @@ REPLIES: tuple[type[Reply], ...] = (
     VersionInfo,
     ModelList,
     StreamList,
+    ReplicaList,
     JournalList,
     MelodyRead,
     Loaded,

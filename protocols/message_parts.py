@@ -212,6 +212,13 @@ Seed = Annotated[
     int, about("Same seed, settings and device: same music. -1 picks one and reports it.", ge=-1, le=INT32_MAX)
 ]
 UsedSeed = Annotated[Seed, about("The seed that is used: ask with it again for the same music.")]
+Background = Annotated[
+    bool,
+    about(
+        "Nobody listens while it is made, as with a file: what is listened to comes first, and it takes what is left.",
+        osc=False,
+    ),
+]
 Lead = Annotated[
     float,
     about("How far the engine may run ahead of what its owner has played.", unit="s", ge=0.1, le=120),
@@ -238,6 +245,8 @@ HearsMelodies = Annotated[bool, about("Whether the model hears melodies.")]
 ModelKind = Literal["music", "sound"]
 Makes = Annotated[ModelKind, about("What the model makes: music or sounds.")]
 Resampling = Literal["soxr", "sinc"]
+LoadedPrecision = Annotated[str, about("Precision of the model's weights: float32, float16, bfloat16, int8 or int4.")]
+RunBy = Annotated[str, about("What runs the model: plain, onnx or graphs.")]
 HowResampled = Annotated[
     Resampling,
     about("How sound at other rates is brought to the model's, so that it hears what it was trained on.", osc=False),

@@ -18,6 +18,7 @@ from protocols.answers import (
     MelodyRead,
     ModelList,
     Opened,
+    ReplicaList,
     StreamList,
     VersionInfo,
     Welcome,
@@ -30,6 +31,7 @@ from protocols.fields import INT32_MAX, about
 from protocols.message_parts import *  # noqa: F403
 from protocols.message_parts import (
     AnyStream,
+    Background,
     Blend,
     Bpm,
     Chords,
@@ -152,6 +154,7 @@ class StreamRequest(Sampling, frozen=True, kw_only=True):
             osc=False,
         ),
     ] = False
+    background: Background = False
 
 
 class Generate(StreamRequest, frozen=True, kw_only=True, tag="generate"):
@@ -226,6 +229,7 @@ class Resume(Request, frozen=True, kw_only=True, tag="resume"):
     ] = True
     changes: Annotated[bool, about("Whether what was changed after this moment is changed again.")] = False
     lead: Lead | None = None
+    background: Background = False
 
 
 class ReadMelody(Request, frozen=True, kw_only=True, tag="melody"):
@@ -337,6 +341,12 @@ class Status(Request, frozen=True, kw_only=True, tag="status"):
     reply: ClassVar[type[Reply]] = EngineStatus
 
 
+class Replicas(Request, frozen=True, kw_only=True, tag="replicas"):
+    """List the engines that share the streams, where there are several."""
+
+    reply: ClassVar[type[Reply]] = ReplicaList
+
+
 class Version(Request, frozen=True, kw_only=True, tag="version"):
     """Which release and protocol this is."""
 
@@ -402,6 +412,7 @@ ENGINE_REQUESTS: tuple[type[Request], ...] = (
     Hello,
     Ping,
     Status,
+    Replicas,
     Version,
     Models,
     Load,

@@ -45,11 +45,34 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     model: Annotated[str, about("Model to load: a catalogue name, a folder or a hub id.", max_length=4096)] = "pocket"
     device: Annotated[str, about("auto, cpu, cuda, cuda:1, mps …", max_length=20)] = "auto"
     dtype: Annotated[
-        Literal["auto", "float32", "float16", "bfloat16", "int8", "int4"], about("Precision; auto is float32 on a CPU.")
+        Literal["auto", "float32", "float16", "bfloat16", "int8", "int4"],
+        about(
+            "Precision; auto is int8 on a CPU where onnxruntime runs the model, else float32; half precision elsewhere."
+        ),
+    ] = "auto"
+    runner: Annotated[
+        Literal["auto", "plain", "onnx", "graphs"],
+        about(
+            "What runs the model: auto is onnxruntime for int8 and int4 on a CPU and captured graphs on a CUDA device, where they "
+            "can run it; plain is the model's own modules, slower. In few bits these make other tokens, of the same quality."
+        ),
+    ] = "auto"
+    kv_cache: Annotated[
+        Literal["auto", "float32", "int8"],
+        about(
+            "How onnxruntime keeps what a stream has heard; int8 takes a quarter of the memory and is faster. auto is int8 for "
+            "models that are 256 wide or wider."
+        ),
     ] = "auto"
     threads: Annotated[
         int, about("CPU threads of the model; 0 leaves two cores to the host and the sound.", ge=0, le=256)
     ] = 0
+    pin: Annotated[
+        bool,
+        about(
+            "Keep the threads of the model that the engine begins with on cores of their own, the last of the machine; Linux only."
+        ),
+    ] = False
     chord_list: Annotated[
         str,
         about(
@@ -89,6 +112,22 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     zeroconf: ZeroConf = True
     max_running: Annotated[int, about("Streams that are made side by side.", ge=1, le=64)] = 4
     max_waiting: Annotated[int, about("Streams that may wait; one more is answered busy.", ge=0, le=1024)] = 16
+    replicas: Annotated[
+        int,
+        about(
+            "Engines that share the streams, each with a device or its part of the cores; more than 1 needs Ray. 0 for one on each "
+            "GPU. max_running and max_waiting are for each.",
+            ge=0,
+            le=64,
+        ),
+    ] = 1
+    ray: Annotated[
+        str,
+        about(
+            "Where the replicas' Ray listens, as host:port, or auto; empty for one of our own, on this machine only.",
+            max_length=255,
+        ),
+    ] = ""
 
 
 class BridgeSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +178,10 @@ class BridgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     prebuffer_ms: Annotated[
         float, about("Audio that must be ready before a stream sounds.", unit="ms", ge=0, le=5000)
     ] = 60.0
+    prebuffer: Annotated[
+        Literal["adaptive", "fixed"],
+        about("Whether less than prebuffer_ms will do once the engine has shown how evenly it makes sound."),
+    ] = "adaptive"
     hold_bars: Annotated[
         int,
         about(

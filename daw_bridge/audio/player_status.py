@@ -60,6 +60,11 @@ class PlayerStatus:
     lost: int
     voices: int
 
+    @property
+    def block_seconds(self) -> float:
+        """Sound in one callback; 0 while there is no output."""
+        return self.blocksize / self.sample_rate if self.sample_rate else 0.0
+
 
 def status_of(output: Output | None, state: str, lost: int, voices: int) -> PlayerStatus:
     """What a player does on ``output``; any thread."""

@@ -67,6 +67,7 @@ def run_checks(flags: Sequence[str]) -> list[Check]:
         lambda: check_templates(settings),
         lambda: check_fluidsynth(settings),
         check_processor,
+        lambda: check_replicas(settings),
     ]
     with ThreadPoolExecutor(len(slow)) as pool:
         later = [pool.submit(lambda look=look: list(look())) for look in slow]  # type: ignore[misc]
@@ -199,6 +200,18 @@ def check_processor() -> Iterable[Check]:
         )
     else:
         yield Check("Processor", "ok", detail)
+
+
+def check_replicas(settings: Settings) -> Iterable[Check]:
+    """Whether the engine can run as several, where that is asked for."""
+    wanted = settings.engine.replicas
+    if wanted == 1:
+        return
+    detail = f"{wanted or 'one for each GPU'}, on " + (settings.engine.ray or "this machine")
+    if _is_installed("ray"):
+        yield Check("Replicas", "ok", f"{detail}; Ray {version('ray')}")
+    else:
+        yield Check("Replicas", "fail", f"{detail}; Ray is not installed", "pip install 'daw-bridge[replicas]'")
 
 
 def check_learning_packages() -> Iterable[Check]:

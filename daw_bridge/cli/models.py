@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 import typer
 
-from daw_bridge.audio.devices import child_environment
-from daw_bridge.cli.failures import CannotStart
+from daw_bridge.cli.becoming import become
 from daw_bridge.cli.options import from_schema
 from daw_bridge.cli.session import NoBridgeError, read_settings, running_bridge
-from daw_bridge.supervisor import module_command
 from protocols.bridge_messages import BridgeModels
 from protocols.errors import ErrorCode, RequestError
 from protocols.messages import ModelInfo, ModelList
@@ -142,7 +139,7 @@ def convert(
 ) -> None:
     """Write a checkpoint of AudioCraft's in transformers' layout; loading one needs no conversion."""
     options = ["--dtype", dtype, "--text-encoder", text_encoder, *(["--overwrite"] if overwrite else [])]
-    _become([*module_command(_CONVERTER, ()), source, target, *options])
+    become(_CONVERTER, [source, target, *options])
 
 
 @models.command()
@@ -158,7 +155,7 @@ def precision(
     options = ["--device", device, *(["--json"] if as_json else [])]
     for one in only or []:
         options += ["--precision", one]
-    _become([*module_command(_PRECISION, ()), name, *options])
+    become(_PRECISION, [name, *options])
 
 
 def _list(flags: Sequence[str], as_json: bool, *, everything: bool) -> None:
@@ -187,7 +184,10 @@ def _asked(flags: Sequence[str]) -> list[ModelInfo] | None:
 
 
 def _from_disk(flags: Sequence[str], everything: bool) -> list[ModelInfo]:
-    command = _command(flags, "list", *(["--all"] if everything else []))
+    from daw_bridge.audio.devices import child_environment
+    from daw_bridge.supervisor import module_command
+
+    command = [*module_command(_MODULE, ()), *_arguments(flags, "list", *(["--all"] if everything else []))]
     done = subprocess.run(command, env=child_environment(), stdout=subprocess.PIPE, check=False)
     if done.returncode:
         raise typer.Exit(done.returncode)
@@ -226,23 +226,12 @@ def _refuse_while_loaded(flags: Sequence[str], name: str) -> None:
             raise RequestError(ErrorCode.BUSY, "model", name, allowed)
 
 
-def _command(flags: Sequence[str], *arguments: str) -> list[str]:
+def _arguments(flags: Sequence[str], verb: str, *rest: str) -> list[str]:
     engine = read_settings(flags).engine
     place = ["--device", engine.device, "--dtype", engine.dtype, "--limit-mb", str(engine.memory_limit_mb)]
-    verb, *rest = arguments
-    return [*module_command(_MODULE, ()), verb, *place, *rest]
+    return [verb, *place, *rest]
 
 
 def _run(flags: Sequence[str], *arguments: str) -> None:
     """Turn into the process that does it, so that the terminal, the signals and the exit code are its own."""
-    _become(_command(flags, *arguments))
-
-
-def _become(command: list[str]) -> None:
-    if sys.platform == "win32":
-        raise typer.Exit(subprocess.run(command, env=child_environment(), check=False).returncode)
-    sys.stdout.flush()
-    try:
-        os.execve(command[0], command, child_environment())
-    except OSError as error:
-        raise CannotStart(f"{command[0]}: {error.strerror}") from None
+    become(_MODULE, _arguments(flags, *arguments))

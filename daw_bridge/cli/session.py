@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from daw_bridge.cli.failures import CannotStart, before_asking
-from daw_bridge.osc_client import NoAnswerError, OscClient, probe
-from daw_bridge.supervisor import Program, Supervisor, bridge_program, engine_program
 from protocols.bridge_messages import BridgeReport, BridgeStatus
-from protocols.errors import RequestError
+from protocols.errors import ErrorCode, RequestError
 from protocols.messages import ModelInfo, ModelList, Models
 from protocols.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from daw_bridge.osc_client import OscClient
+    from daw_bridge.supervisor import Program, Supervisor
+
+# What talks to processes and starts them is loaded where that is done: help and wrong usage need none of it.
 
 Note = Callable[[str], None]
 
 _ENGINE_FOUND_S = 20.0
 _LOG_TAIL = 16384
 _MODEL = "engine.model="
-_ALONE = ("engine.port=0", "engine.osc_port=0", "bridge.osc_port=0", "files.state=none")
+_ALONE = ("engine.port=0", "engine.osc_port=0", "bridge.osc_port=0", "files.state=none", "engine.replicas=1")
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ def running_bridge(flags: Sequence[str]) -> Iterator[OscClient]:
     Raises:
         NoBridgeError: none does.
     """
+    from daw_bridge.osc_client import OscClient, probe
+
     port, host = bridge_address(read_settings(flags))
     if not port or probe(port, host) is None:
         raise NoBridgeError(host, port)
@@ -90,6 +95,9 @@ def any_bridge(flags: Sequence[str], *, fresh: bool, readable: Sequence[Path] = 
     Raises:
         CannotStart: an own engine or bridge did not start; the text is its reason.
     """
+    from daw_bridge.osc_client import OscClient, probe
+    from daw_bridge.supervisor import bridge_program, engine_program
+
     settings = read_settings(flags)
     port, host = bridge_address(settings)
     if not fresh and port and probe(port, host) is not None:
@@ -119,6 +127,9 @@ def catalogue(flags: Sequence[str], note: Note) -> list[ModelInfo]:
     Raises:
         CannotStart: no engine runs and none can be started.
     """
+    from daw_bridge.osc_client import probe
+    from daw_bridge.supervisor import engine_program
+
     settings = read_settings(flags)
     port, host = engine_address(settings)
     if port and probe(port, host, root="engine") is not None:
@@ -130,8 +141,11 @@ def catalogue(flags: Sequence[str], note: Note) -> list[ModelInfo]:
         return _models(supervisor.announced["engine"]["osc_port"], _reachable(own_settings.engine.host))
 
 
-class NoBridgeError(NoAnswerError):
+class NoBridgeError(RequestError):
     """No bridge runs where the settings say."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(ErrorCode.NOT_FOUND, "osc port", f"{host}:{port}", "a port that a running bridge answers on")
 
     @property
     def text(self) -> str:
@@ -142,6 +156,10 @@ class NoBridgeError(NoAnswerError):
 @contextmanager
 def _own(programs: Sequence[Program], settings: Settings) -> Iterator[Supervisor]:
     """Programs for the length of a ``with``, their logs kept aside unless one of them does not start."""
+    import tempfile
+
+    from daw_bridge.supervisor import Program, Supervisor
+
     with tempfile.TemporaryFile() as log:
         quiet = "--set", f"log.level={'warning' if settings.log.level == 'info' else settings.log.level}"
         programs = [Program(p.name, (*p.command, *quiet), p.start_s, p.wiring, p.leads) for p in programs]
@@ -189,6 +207,8 @@ def _report(client: OscClient) -> BridgeReport:
 
 
 def _models(port: int, host: str) -> list[ModelInfo]:
+    from daw_bridge.osc_client import OscClient
+
     with OscClient(port, host) as client:
         reply = client.call(Models())
     assert isinstance(reply, ModelList)

@@ -10,15 +10,20 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from daw_bridge.audio.devices import child_environment
+import typer
+
 from daw_bridge.cli.failures import CannotStart
-from daw_bridge.supervisor import module_command
 
 MODULE = "engine.training"
 PACKAGES = {"matplotlib": "matplotlib", "fluidsynth": "pyfluidsynth"}
 """What the extra ``train`` brings: module and package."""
 
 _ASKING = frozenset(("-h", "--help", "recipe"))
+
+
+def train(context: typer.Context) -> None:
+    """Make a model of your own; see `train --help`."""
+    become_training(context.args)
 
 
 def missing_packages(is_there: Callable[[str], object] = importlib.util.find_spec) -> list[str]:
@@ -45,6 +50,9 @@ def become_training(arguments: Sequence[str]) -> NoReturn:
     Raises:
         CannotStart: packages that training needs are not installed.
     """
+    from daw_bridge.audio.devices import child_environment
+    from daw_bridge.supervisor import module_command
+
     check_packages(arguments, missing_packages())
     command = [*module_command(MODULE, ()), *(arguments or ["--help"])]
     if sys.platform == "win32":

@@ -28,6 +28,8 @@ from protocols.settings import FileSettings
 from protocols.units import as_fraction, seconds_to_samples
 
 _GOVERNOR_S, _LOCK_S, _GRID_S = 4.0, 1.0, 0.25
+_FILTERS_AFTER_S = 1.0
+"""The bridge is ready before they are loaded, which would take the interpreter away from its own start."""
 T = TypeVar("T")
 
 
@@ -73,7 +75,9 @@ class SteeringDesk:
         self._files = files
         self._monotonic = monotonic
         self._seen: dict[BridgeStream, _Seen] = {}
-        threading.Thread(target=warm_up, name="filters", daemon=True).start()
+        filters = threading.Timer(_FILTERS_AFTER_S, warm_up)
+        filters.name, filters.daemon = "filters", True
+        filters.start()
 
     def handle(self, request: SetGovernor, asker: Asker) -> GovernorState | None:
         """Set a governor and answer how it stands.

@@ -24,6 +24,9 @@ def load_model(
     pocket_directory: Path | None = None,
     text_encoder: str = "",
     memory_limit_mb: int = 0,
+    runner: str = "auto",
+    kv_cache: str = "auto",
+    threads: int = 0,
 ) -> ModelBundle:
     """Load a model and make it ready to run.
 
@@ -38,40 +41,57 @@ def load_model(
             folder of that name in the checkpoint's, else the hub's. Other layouts hold their own.
         memory_limit_mb: refuse a model that would bring the process beyond this; 0: beyond what the machine has free. It is
             refused before anything of it is loaded.
+        runner: what runs the LM: ``auto``, ``plain``, ``onnx`` or ``graphs``; see `engine.checkpoints.running.with_runner`.
+        kv_cache: what onnxruntime keeps of what a stream has heard: ``auto``, ``float32`` or ``int8``.
+        threads: CPU threads of the runner; 0 for as many as torch has here.
 
     Raises:
-        RequestError: an unknown model, device or precision, files that are missing or damaged, or a download that failed. The
-            text names what is wrong and what can be done.
+        RequestError: an unknown model, device, precision or runner, files that are missing or damaged, or a download that failed.
+            The text names what is wrong and what can be done.
     """
     source = find_source(name)
 
-    from engine.checkpoints import devices, footprint, headroom, hub, own_layout, plugins, pocket, transformers_layout
+    from engine.checkpoints import (
+        devices,
+        footprint,
+        headroom,
+        hub,
+        own_layout,
+        plugins,
+        pocket,
+        running,
+        transformers_layout,
+    )
     from engine.checkpoints.audiocraft import layout
     from engine.checkpoints.audiocraft.package import is_audiocraft
     from engine.checkpoints.section import OwnSection, read_config
 
     chosen = devices.pick_device(device)
     precision = devices.pick_precision(dtype, chosen)
+    running.check_names(runner, kv_cache)
 
     def fits(needed: footprint.Footprint | None) -> None:
-        headroom.check_room(source.name, needed, str(chosen), precision.name, memory_limit_mb)
+        headroom.check_room(source.name, needed, str(chosen), precision.asked, memory_limit_mb)
 
-    if source.plugin is not None:
-        return plugins.load_model(source.plugin, name, chosen, devices.pick_dtype(dtype, chosen))
-    if name.strip() == POCKET and (pocket_directory is not None or source.folder is None):
-        folder = pocket.pocket_folder(pocket_directory)
-    elif source.folder is not None:
-        folder = source.folder
-    else:
-        assert source.hub_id is not None
-        if (known := CATALOGUE.get(source.name)) is not None:  # told before gigabytes are downloaded in vain
-            fits(footprint.of_entry(known))
-        folder = hub.obtain(source.hub_id)
-    fits(footprint.of_folder(folder, text_encoder))
-    if is_audiocraft(folder):
-        return layout.load_folder(folder, source.name, chosen, precision, text_encoder=text_encoder)
-    config = read_config(folder)
-    section = OwnSection.read(config)
-    if section.codec is not None:
-        return own_layout.load_folder(folder, config, section, source.name, chosen, precision)
-    return transformers_layout.load_folder(folder, config, section, source.name, chosen, precision)
+    def loaded() -> ModelBundle:
+        if source.plugin is not None:
+            return plugins.load_model(source.plugin, name, chosen, devices.pick_dtype(dtype, chosen))
+        if name.strip() == POCKET and (pocket_directory is not None or source.folder is None):
+            folder = pocket.pocket_folder(pocket_directory)
+        elif source.folder is not None:
+            folder = source.folder
+        else:
+            assert source.hub_id is not None
+            if (known := CATALOGUE.get(source.name)) is not None:  # told before gigabytes are downloaded in vain
+                fits(footprint.of_entry(known))
+            folder = hub.obtain(source.hub_id)
+        fits(footprint.of_folder(folder, text_encoder))
+        if is_audiocraft(folder):
+            return layout.load_folder(folder, source.name, chosen, precision, text_encoder=text_encoder)
+        config = read_config(folder)
+        section = OwnSection.read(config)
+        if section.codec is not None:
+            return own_layout.load_folder(folder, config, section, source.name, chosen, precision)
+        return transformers_layout.load_folder(folder, config, section, source.name, chosen, precision)
+
+    return running.with_runner(loaded(), runner, kv_cache=kv_cache, threads=threads)

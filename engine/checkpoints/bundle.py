@@ -85,7 +85,7 @@ class ModelBundle:
     Attributes:
         name: as the user asked for it; for a folder, the folder's name.
         status: "trained"; "preview": makes music, but below the marks set for it; "untrained": random weights.
-        fingerprint: hexadecimal; equal for equal checkpoints, whatever folder they are in. See `fingerprint_of`.
+        fingerprint: hexadecimal; equal for equal checkpoints in equal precision, whatever folder they are in. See `fingerprint_of`.
         lm: packed for its device, in ``dtype``. Of another distribution it may be a `CustomLM`, which is sampled in the same way.
         codec: its codec, ready to encode and to stream; its facts are the bundle's.
         text: the text encoder, in single precision.
@@ -105,6 +105,8 @@ class ModelBundle:
             makes codes.
         folder: where its checkpoint lies, if anybody needs to know.
         form: to which the LM's matrices are rounded; None: not at all. See `engine.runtime.quantised`.
+        runner: what runs the LM: "plain" for its own modules; else see `engine.checkpoints.running`.
+        narrow_caches: whether what streams have heard is kept in eight bits; see `engine.runtime.caches`.
     """
 
     name: str
@@ -128,6 +130,8 @@ class ModelBundle:
     flow: FlowFacts | None = None
     folder: Path | None = None
     form: Form | None = None
+    runner: str = "plain"
+    narrow_caches: bool = False
 
     @property
     def sample_rate(self) -> int:

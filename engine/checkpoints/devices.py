@@ -12,6 +12,8 @@ from protocols.errors import ErrorCode, RequestError
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _FORMS: dict[str, Form] = {"int8": "int8", "int4": "int4"}
 
+FORMS = tuple(_FORMS)
+"""Those of them that are fewer bits than any number has."""
 PRECISIONS = (*_DTYPES, *_FORMS)
 """The names that `pick_precision` accepts beside ``auto``."""
 
@@ -24,11 +26,18 @@ class Precision:
         name: one of `PRECISIONS`.
         dtype: of activations, embeddings and norms, and of the matrices where ``form`` is None.
         form: of the matrices, if they are rounded further; see `engine.runtime.quantised`.
+        chosen: whether it was asked for by its name; else a model for which there is a better one may have that.
     """
 
     name: str
     dtype: torch.dtype
     form: Form | None = None
+    chosen: bool = True
+
+    @property
+    def asked(self) -> str:
+        """``auto`` where nothing was asked for, else its name."""
+        return self.name if self.chosen else "auto"
 
 
 def available_devices() -> list[str]:
@@ -59,8 +68,8 @@ def pick_device(name: str = "auto") -> torch.device:
 def pick_precision(name: str, device: torch.device) -> Precision:
     """Turn ``auto`` or one of `PRECISIONS` into how the LM runs.
 
-    ``auto`` is single precision on a CPU and half precision elsewhere, which is what MusicGen was trained in. Between matrices of
-    eight or four bits a model computes as it would with ``auto``.
+    ``auto`` is single precision on a CPU, unless the model turns out to run in ``int8`` (see `engine.checkpoints.running`), and
+    half precision elsewhere, which is what MusicGen was trained in. Between matrices of few bits a model computes in the same.
 
     Raises:
         RequestError: an unknown name.
@@ -68,7 +77,7 @@ def pick_precision(name: str, device: torch.device) -> Precision:
     wanted = name.strip().lower()
     usual = "float32" if device.type == "cpu" else "float16"
     if wanted == "auto":
-        wanted = usual
+        return Precision(usual, _DTYPES[usual], chosen=False)
     if wanted in _FORMS:
         return Precision(wanted, _DTYPES[usual], _FORMS[wanted])
     if wanted not in _DTYPES:

@@ -56,14 +56,22 @@ class Footprint:
     cache: int = 0
     tables: int = 0
 
+    def precision(self, device: str, asked: str = "auto") -> str:
+        """What ``auto`` comes to: on a CPU ``int8`` for what samples frame by frame, so keeps caches. Others are what they are."""
+        if asked != "auto":
+            return asked
+        if device.startswith("cpu"):
+            return "int8" if self.cache else "float32"
+        return "float16"
+
     def bytes(self, device: str, precision: str) -> int:
         """Memory on a device: with one stream that plays, or while the model is loaded where that takes more.
 
         Args:
             device: ``cpu``, ``cuda`` or ``mps``; a CPU keeps caches in single precision in any case.
-            precision: a name of `engine.checkpoints.devices.PRECISIONS`.
+            precision: a name of `engine.checkpoints.devices.PRECISIONS`, or ``auto``.
         """
-        cpu = device.startswith("cpu")
+        cpu, precision = device.startswith("cpu"), self.precision(device, precision)
         usual = 4 if cpu else 2
         plain = _PLAIN.get(precision, usual)
         kept = _ROUNDED.get(precision, plain)

@@ -122,7 +122,7 @@ def check_room(name: str, needed: Footprint | None, device: str, precision: str,
         name: of the model, as the user wrote it.
         needed: its footprint; None passes, since nothing is known.
         device: where it is to run.
-        precision: of its weights, by name.
+        precision: of its weights, by name or ``auto``.
         limit_mb: as in `device_memory`.
 
     Raises:
@@ -140,7 +140,8 @@ def check_room(name: str, needed: Footprint | None, device: str, precision: str,
         if fitting
         else "; close other programs, or unload the model that is loaded"
     )
-    allowed = f"{wanted / GB:.1f} GB in {precision} on {device}; {room.bytes / GB:.1f} GB are {room.bound}{advice}"
+    needs = f"{wanted / GB:.1f} GB in {needed.precision(device, precision)} on {device}"
+    allowed = f"{needs}; {room.bytes / GB:.1f} GB are {room.bound}{advice}"
     raise RequestError(ErrorCode.NO_MEMORY, "model", name, allowed)
 
 
@@ -153,8 +154,7 @@ def what_fits(name: str, needed: Footprint, device: str, precision: str, room: i
             found.append(f"dtype = {other} ({size / GB:.1f} GB)")
             break
     for elsewhere, free in _other_devices(device, limit_mb):
-        usual = "float32" if elsewhere == "cpu" else "float16"
-        if (size := needed.bytes(elsewhere, usual)) <= free:
+        if (size := needed.bytes(elsewhere, "auto")) <= free:
             found.append(f"device = {elsewhere} ({size / GB:.1f} GB)")
     asked = MODELS.get(name.strip())
     smaller = [

@@ -18,6 +18,7 @@ Weights are taken from the file by their names; no model of transformers' stands
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from torch import Tensor
 
 from engine.checkpoints.bundle import ModelBundle, fingerprint_of, window_in_frames
 from engine.checkpoints.devices import Precision
+from engine.checkpoints.own_shapes import DecoderShape, read_decoder, read_text_encoder
 from engine.checkpoints.parts import (
     DECODER,
     PROJECTION,
@@ -40,12 +42,13 @@ from engine.checkpoints.parts import (
     lm_config,
     load_tokenizer,
     malformed,
-    quiet_transformers,
     refuse_unless,
 )
+from engine.checkpoints.running import settled
 from engine.checkpoints.section import CONFIG_FILE, MUSICGEN, SECTION, OwnSection
 from engine.checkpoints.torchaudio_guard import ensure_torchaudio
 from engine.conditioning.score import FEATURES, FORM
+from engine.conditioning.t5 import T5Encoder, T5Shape, WordsFile
 from engine.conditioning.text import TextConditioner
 from engine.runtime import spectral_codec
 from engine.runtime.lm import MusicgenLM
@@ -56,6 +59,8 @@ WEIGHTS_FILE = "model.safetensors"
 
 _TEXT = "text_encoder."
 _SCORE = "score.weight"
+_PLAIN_TOKENIZERS = ("TokenizersBackend", "PreTrainedTokenizerFast")
+"""Classes of transformers that add nothing to the file."""
 _MOST_POSITIONS = 1 << 16
 
 
@@ -87,14 +92,13 @@ def load_folder(
     tokenizer_files = find_tokenizer(folder)
     codec_folder = _codec_folder(folder, section)
 
-    ensure_torchaudio()
     state = _read_weights(folder)
     decoder, text = _configs(config, state)
     features = _score_features(section, state)
     codec, codec_parameters = _load_codec(codec_folder, decoder, device)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = _load_words(folder)
     encoder = _build_encoder(text, state, folder).to(device)
-    lm = _build_lm(decoder, text, features, state, folder, device, precision)
+    lm, precision = _build_lm(decoder, text, features, state, folder, device, precision)
     if state:
         raise malformed(folder, f"weights without {min(state)}")
     parameters = codec_parameters + lm.size + sum(p.numel() for p in encoder.parameters())
@@ -141,24 +145,9 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         raise malformed(folder, f"weights that load: {first_line(error)}") from error
 
 
-def _configs(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[Any, Any]:
-    """Transformers' configs of the decoder and the text encoder, checked against each other and the weights."""
-    from transformers import MusicgenDecoderConfig, T5Config
-
-    made = []
-    for key, kind, make in (("decoder", "musicgen_decoder", MusicgenDecoderConfig), ("text_encoder", "t5", T5Config)):
-        part = config.get(key)
-        if not isinstance(part, dict):
-            raise RequestError(ErrorCode.MALFORMED, key, "null" if part is None else part, "an object")
-        if (found := part.get("model_type", kind)) != kind:
-            raise RequestError(ErrorCode.UNSUPPORTED, f"{key}.model_type", found, kind)
-        try:
-            with quiet_transformers():
-                made.append(make(**part))
-        except Exception as error:  # transformers checks its configs in ways of its own
-            reason = " ".join(str(error).split())[:200]
-            raise RequestError(ErrorCode.MALFORMED, key, None, f"a config that loads: {reason}") from error
-    decoder, text = made
+def _configs(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[DecoderShape, T5Shape]:
+    """The shapes of the decoder and the text encoder, checked against each other and the weights."""
+    decoder, text = read_decoder(config), read_text_encoder(config)
     # What the weights tell is not believed a second time: a wrong size would be met as a want of memory, or not at all.
     check_counts(decoder, text, state)
     for key, value, found in (
@@ -212,23 +201,41 @@ def _load_codec(folder: Path, decoder: Any, device: torch.device) -> tuple[Spect
     return codec, sum(tensor.numel() for tensor in network.state_dict().values())
 
 
-def _build_encoder(config: Any, state: dict[str, Tensor], folder: Path) -> Any:
+def _build_encoder(shape: T5Shape, state: dict[str, Tensor], folder: Path) -> T5Encoder:
     """The text encoder, in single precision; its weights leave ``state``."""
-    from transformers import T5EncoderModel
-
     names = [name for name in state if name.startswith(_TEXT)]
     weights = {name.removeprefix(_TEXT): state.pop(name).to(torch.float32, copy=True) for name in names}
-    if (shared := weights.get("shared.weight")) is not None:
-        weights["encoder.embed_tokens.weight"] = shared
-    with torch.device("meta"):
-        encoder: Any = T5EncoderModel(config)
+    if (shared := weights.pop("shared.weight", None)) is None:
+        raise malformed(folder, f"weights with {_TEXT}shared.weight")
+    weights["encoder.embed_tokens.weight"] = shared
+    encoder = T5Encoder(shape)
     try:
-        encoder.load_state_dict(weights, assign=True)
+        encoder.load_state_dict({name.removeprefix("encoder."): part for name, part in weights.items()}, assign=True)
     except RuntimeError as error:
         lines = str(error).splitlines()
         raise malformed(folder, f"a text encoder that fits its config: {lines[-1].strip()[:200]}") from error
-    encoder.tie_weights()
     return encoder.eval().requires_grad_(False)
+
+
+def _load_words(folder: Path) -> Any:
+    """The tokenizer: the file itself where that is all of it, else as transformers reads the folder.
+
+    Raises:
+        RequestError: it does not load.
+    """
+    words, config = folder / "tokenizer.json", folder / "tokenizer_config.json"
+    try:
+        kind = json.loads(config.read_bytes()).get("tokenizer_class") if config.is_file() else None
+        plain = words.is_file() and (kind is None or kind in _PLAIN_TOKENIZERS)
+    except (OSError, ValueError, AttributeError, RecursionError):
+        plain = False
+    if not plain:
+        ensure_torchaudio()
+        return load_tokenizer(folder)
+    try:
+        return WordsFile(words)
+    except Exception as error:  # the library raises nothing more special
+        raise malformed(folder, f"a tokenizer that loads: {first_line(error)}") from error
 
 
 def _build_lm(
@@ -239,12 +246,13 @@ def _build_lm(
     folder: Path,
     device: torch.device,
     precision: Precision,
-) -> MusicgenLM:
-    """The LM, not packed; its weights leave ``state``."""
+) -> tuple[MusicgenLM, Precision]:
+    """The LM, whose weights leave ``state``, and its precision: the one given, or a better one that this shape allows."""
     projection = f"{PROJECTION}.weight" in state
     if not projection and text.d_model != decoder.hidden_size:
         raise malformed(folder, f"weights with {PROJECTION}.weight")
     config = lm_config(decoder, text, projection=projection, score_features=features)
+    precision = settled(precision, config, device)
     lm = MusicgenLM(config, device=device, dtype=precision.dtype)
     fill_lm(lm, state, folder, precision.form)
-    return lm
+    return lm, precision

@@ -32,6 +32,7 @@ from engine.checkpoints.parts import (
     quiet_transformers,
     refuse_unless,
 )
+from engine.checkpoints.running import settled
 from engine.checkpoints.section import CONFIG_FILE, MUSICGEN_MELODY, OwnSection
 from engine.checkpoints.torchaudio_guard import ensure_torchaudio
 from engine.conditioning.text import TextConditioner
@@ -76,7 +77,7 @@ def load_folder(
 
     audio_channels = model.config.decoder.audio_channels
     positions = model.config.decoder.max_position_embeddings
-    lm = _build_lm(model, folder, device, precision)
+    lm, precision = _build_lm(model, folder, device, precision)
     encodec = model.audio_encoder.float().eval().requires_grad_(False)
     encoder = model.text_encoder.float().to(device).eval().requires_grad_(False)
     del model
@@ -181,8 +182,11 @@ def _check_parts(config: Any) -> None:
     )
 
 
-def _build_lm(model: Any, folder: Path, device: torch.device, precision: Precision) -> MusicgenLM:
-    """Our LM with the weights of transformers' decoder, which is taken apart on the way so that both never stand in full."""
+def _build_lm(model: Any, folder: Path, device: torch.device, precision: Precision) -> tuple[MusicgenLM, Precision]:
+    """Our LM with the weights of transformers' decoder, which is taken apart on the way so that both never stand in full.
+
+    Its precision is the one given, or a better one that this shape allows.
+    """
     state = {f"decoder.{name}": tensor for name, tensor in model.decoder.state_dict().items()}
     for name in (PROJECTION, CHROMA_PROJECTION):
         if (projection := getattr(model, name, None)) is not None:
@@ -194,6 +198,7 @@ def _build_lm(model: Any, folder: Path, device: torch.device, precision: Precisi
         chroma_frames=getattr(model.config, "chroma_length", 0),
     )
     del model.decoder
+    precision = settled(precision, config, device)
     lm = MusicgenLM(config, device=device, dtype=precision.dtype)
     fill_lm(lm, state, folder, precision.form)
-    return lm
+    return lm, precision

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import soxr
 import torch
-from scipy.ndimage import median_filter
 from torch import Tensor
 
 from protocols.errors import ErrorCode, RequestError
@@ -76,6 +75,8 @@ def keep_harmonic(sound: Tensor, sample_rate: int) -> Tensor:
 
 
 def _filtered(sound: Tensor, hop: int, sample_rate: int) -> Tensor:
+    from scipy.ndimage import median_filter  # a quarter of a second that no start should wait for
+
     size = _OVERLAP * hop
     window = torch.hann_window(size, dtype=torch.float32)
     padded = torch.nn.functional.pad(sound, (size, size))

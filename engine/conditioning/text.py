@@ -14,6 +14,8 @@ from protocols.errors import ErrorCode, RequestError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, T5EncoderModel
 
+    from engine.conditioning.t5 import T5Encoder, WordsFile
+
 MAX_TOKENS = 512
 """The longest text T5 was trained on. Longer ones would be heard badly, and cost every step of every stream."""
 
@@ -62,8 +64,8 @@ class TextConditioner:
 
     def __init__(
         self,
-        tokenizer: PreTrainedTokenizerBase,
-        encoder: T5EncoderModel,
+        tokenizer: PreTrainedTokenizerBase | WordsFile,
+        encoder: T5EncoderModel | T5Encoder,
         device: torch.device,
         *,
         remembered: int = 64,

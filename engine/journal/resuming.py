@@ -22,7 +22,7 @@ from protocols.release import VERSION
 from protocols.units import seconds_to_frames
 
 _KINDS = {tag_of(kind): kind for kind in ENGINE_REQUESTS if issubclass(kind, StreamRequest)}
-_NEVER = ("script", "sections", "seam_record", "fingerprint", "from_frame", "seed", "type")
+_NEVER = ("script", "sections", "seam_record", "fingerprint", "from_frame", "seed", "type", "background")
 
 
 def resumed_plan(journal: Journal, request: Resume, admission: Admission) -> StreamPlan:
@@ -50,7 +50,7 @@ def resumed_plan(journal: Journal, request: Resume, admission: Admission) -> Str
         seed = request.seed if request.seed >= 0 else secrets.randbelow(INT32_MAX)
         changes.append({"frame": frame, "seed": seed})
     changes.sort(key=lambda change: change["frame"])
-    original = _original(journal, frame, request.lead, changes)
+    original = structs.replace(_original(journal, frame, request.lead, changes), background=request.background)
     plan = admission.plan(original, recipe.prompt_codes)
     states = tuple((frames, state) for frames, state in journal.states if frames <= frame)
     seconds = frame * header.frame_samples / header.sample_rate

@@ -70,8 +70,10 @@ def _show(asked: Namespace) -> int:
     entry, place = shelf.find_entry(asked.name), _place(asked)
     row = shelf.model_info(entry, place)
     folder = shelf.folder_of(entry)
+    precision, runner = shelf.runs_in(footprint.of_entry(entry), place)
     if asked.json:
-        _print_json({**msgspec.structs.asdict(row), "needs": list(entry.needs), "path": str(folder or "")})
+        more = {"needs": list(entry.needs), "path": str(folder or ""), "precision": precision, "runner": runner}
+        _print_json(msgspec.structs.asdict(row) | more)
         return 0
     facts = {
         "name": entry.name,
@@ -88,6 +90,7 @@ def _show(asked: Namespace) -> int:
         "on disk": _size(row.disk_mb) if row.disk_mb else "",
         "path": str(folder or ""),
         "memory": _memory_line(row.memory_mb, row.fits, place),
+        "runs in": f"{precision}, runner {runner}" if precision else "",
     }
     for key, value in facts.items():
         if value:
@@ -134,6 +137,8 @@ def _show_folder(folder: Path, place: shelf.Place, as_json: bool) -> int:
         "path": str(folder),
         "memory": _memory_line(memory, fits, place),
     }
+    if needed is not None:
+        facts["runs in"] = ", runner ".join(shelf.runs_in(needed, place))
     for key, value in facts.items():
         sys.stdout.write(f"{key:9} {value}\n")
     return 0

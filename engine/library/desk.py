@@ -159,7 +159,7 @@ class LibraryDesk:
 def _place_of(settings: EngineSettings) -> tuple[str, str]:
     """Device and precision of a model that would be loaded under these settings."""
     device = pick_device(settings.device)
-    return str(device), pick_precision(settings.dtype, device).name
+    return str(device), pick_precision(settings.dtype, device).asked
 
 
 def _agree(hub_id: str, said: str, accepts: bool) -> None:

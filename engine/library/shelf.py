@@ -11,11 +11,13 @@ from msgspec.structs import replace
 
 from engine.checkpoints import footprint, headroom, hub
 from engine.checkpoints.catalogue import CATALOGUE, find_source
+from engine.checkpoints.footprint import Footprint
 from protocols.catalogue import EVERYTHING, CatalogueEntry
 from protocols.errors import ErrorCode, RequestError
 from protocols.messages import ModelInfo
 
 MB = 1 << 20
+_FEW_BITS = ("int8", "int4")
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Place:
 
     Attributes:
         device: ``cpu``, ``mps`` or ``cuda:N``.
-        precision: that they would have, by name.
+        precision: that they would have, by name, or ``auto``.
         room: free bytes there.
     """
 
@@ -45,11 +47,11 @@ def likely_place(device: str, dtype: str, limit_mb: int = 0) -> Place:
         RequestError: no such device or precision.
     """
     if device in ("auto", "cpu") and dtype in ("auto", "float32") and not _may_have_gpu():
-        return place_of("cpu", "float32", limit_mb)
+        return place_of("cpu", dtype, limit_mb)
     from engine.checkpoints.devices import pick_device, pick_precision
 
     chosen = pick_device(device)
-    return place_of(str(chosen), pick_precision(dtype, chosen).name, limit_mb)
+    return place_of(str(chosen), pick_precision(dtype, chosen).asked, limit_mb)
 
 
 def find_entry(name: str) -> CatalogueEntry:
@@ -137,6 +139,21 @@ def model_info(entry: CatalogueEntry, place: Place) -> ModelInfo:
         memory_mb=round(memory / MB, 1),
         fits=memory <= place.room,
     )
+
+
+def runs_in(needed: Footprint | None, place: Place) -> tuple[str, str]:
+    """Precision and runner that a model would most likely have there, by name; empty where nothing is known of it.
+
+    Its layers may turn out to be of a kind that no runner knows: loading it tells.
+    """
+    if needed is None:
+        return "", ""
+    precision = needed.precision(place.device, place.precision)
+    if not needed.cache:
+        return precision, "plain"
+    if place.device.startswith("cuda"):
+        return precision, "graphs"
+    return precision, "onnx" if place.device == "cpu" and precision in _FEW_BITS else "plain"
 
 
 def rows(place: Place, entries: Iterable[CatalogueEntry] = CATALOGUE.values()) -> list[ModelInfo]:

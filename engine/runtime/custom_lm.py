@@ -24,6 +24,7 @@ from engine.runtime.conditions import (
     same_words,
     weigh,
 )
+from engine.runtime.language_model import Step
 from engine.runtime.patterns import CodebookPattern
 from engine.runtime.sampling import Blend
 
@@ -164,6 +165,10 @@ class CustomLM(nn.Module):
         """As `hear`, and the logits ``[rows, codebooks, n, card]`` of what follows each column."""
         return session.append(codes)
 
+    def step(self, steps: Sequence[Step]) -> list[Tensor]:
+        """See `LanguageModel.step`: one after the other, for a network's states cannot be joined."""
+        return [step.session.append(step.codes) for step in steps]
+
 
 class CustomSession:
     """The state of a network for a batch of streams; see `engine.runtime.language_model.LMSession`."""
@@ -191,6 +196,16 @@ class CustomSession:
         self._state: Any = None
         self._parts = [parts_of(condition) for condition in conditions]
         self._take(self._parts)
+
+    @property
+    def rows(self) -> int:
+        """Conditional rows, and null rows where there are any."""
+        return sum(map(len, self._parts)) + (self.streams if self.guided else 0)
+
+    def rewind(self, position: int = 0) -> None:
+        """Forget all codes, unless nothing stands after ``position``: a state of another's making cannot be shortened."""
+        if position != self.position:
+            self._take(self._parts)
 
     def begin(self, frame: int, conditions: Sequence[Condition | Mix] | None = None) -> None:
         """Forget all codes; None leaves the conditions as they are."""

@@ -75,8 +75,15 @@ class FlowSampler:
     def reseed(self, seed: int) -> None:
         """Without effect: the segment is one piece."""
 
+    @property
+    def lm(self) -> None:
+        """None: a segment is made for itself."""
+
+    def next_step(self) -> None:
+        """None: no step is shared."""
+
     @torch.inference_mode()
-    def advance(self) -> Tensor | None:
+    def advance(self, logits: Tensor | None = None, tokens: Tensor | None = None) -> Tensor | None:
         """Do one piece of work, or hand out a frame.
 
         Returns:

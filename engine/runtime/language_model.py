@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -36,14 +36,38 @@ class LMSession(Protocol):
         """How many of them are still to be heard before the next codes."""
 
     @property
+    def rows(self) -> int:
+        """How many rows the logits have: those of the conditions, and a null row per stream where it is guided."""
+
+    @property
     def blend(self) -> Blend | None:
         """Which rows of the logits belong to which stream; None where each stream has one conditional row."""
+
+    def rewind(self, position: int = 0) -> None:
+        """Forget the codes from ``position`` on, or, where that is all that can be done, every code; ``position`` says which."""
 
     def begin(self, frame: int, conditions: Sequence[Condition | Mix] | None = None) -> None:
         """Forget all codes; the next ones belong to a window that begins at this frame. None leaves the conditions as they are."""
 
     def set_condition(self, stream: int, condition: Condition | Mix) -> None:
         """Change what one stream listens to, from the next codes on. ``position`` is 0 after it where all has to be heard anew."""
+
+
+class Step(NamedTuple):
+    """One column for one session, as the next that it hears.
+
+    Attributes:
+        codes: ``[streams, codebooks, 1]`` on the LM's device, special tokens included.
+        session: of the LM's making, with no prefix left to be heard.
+    """
+
+    codes: Tensor
+    session: Any
+
+    @property
+    def rows(self) -> int:
+        """How many rows of a batch it takes: conditional and null ones."""
+        return int(self.session.rows)
 
 
 class LanguageModel(Protocol):
@@ -78,4 +102,10 @@ class LanguageModel(Protocol):
         """As `hear`, and the logits ``[rows, codebooks, n, card]`` of what follows each column.
 
         Rows are the conditional ones of every stream, then a null row per stream; see `engine.runtime.sampling.guide`.
+        """
+
+    def step(self, steps: Sequence[Step]) -> list[Tensor]:
+        """One column for each of several sessions, none of them twice: the logits ``[rows, codebooks, 1, card]`` of each.
+
+        They are to the bit what calling the LM gives for each alone. What is returned may be written over by the next step.
         """

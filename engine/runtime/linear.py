@@ -42,7 +42,7 @@ class Linear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(rows, columns, device=device, dtype=dtype), requires_grad=False)
         self.bias = nn.Parameter(torch.empty(rows, device=device, dtype=dtype), requires_grad=False) if bias else None
-        self._activation = activation
+        self.activation = activation
         self._packed: Tensor | None = None
         self.rounded: QuantisedWeight | None = None
         """The weight in few bits, where it was packed so."""
@@ -80,15 +80,15 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self._packed is not None:
-            return _packed_product()(x, self._packed, self.bias, self._activation, [], "none")
+            return _packed_product()(x, self._packed, self.bias, self.activation, [], "none")
         if self.rounded is not None:
             y = self.rounded.product(x.flatten(0, -2)).view(*x.shape[:-1], self.rounded.shape[0])
             y = y if self.bias is None else y.add_(self.bias)
         else:
             y = F.linear(x, self.weight, self.bias)
-        if self._activation == "none":
+        if self.activation == "none":
             return y
-        return F.gelu(y) if self._activation == "gelu" else F.relu(y)
+        return F.gelu(y) if self.activation == "gelu" else F.relu(y)
 
 
 @cache

@@ -19,9 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.runtime.conditions import ChromaPrelude, Condition, Melody, Mix, Prefix, Prelude, Score, StylePrelude
+from engine.runtime.language_model import Step
 from engine.runtime.linear import Linear
 from engine.runtime.patterns import CodebookPattern, DelayPattern
 from engine.runtime.quantised import Form
+from engine.runtime.runner import Runner
 from engine.runtime.session import Session
 from engine.runtime.transformer import MUSICGEN, DecoderLayer, Rotation, Variant, layer_norm, rotations
 
@@ -121,6 +123,8 @@ class MusicgenLM(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        self.runner: Runner | None = None
+        """What runs the layers and the heads; None: the modules themselves."""
         dim, codebooks, card = config.dim, config.num_codebooks, config.card
 
         def weight(*shape: int) -> nn.Parameter:
@@ -314,6 +318,10 @@ class MusicgenLM(nn.Module):
 
     def hear(self, codes: Tensor, session: Session) -> None:
         """Append ``[streams, codebooks, n]`` codes to a session; nothing is scored."""
+        if self.runner is not None and codes.shape[2] == 1:
+            # By the same kernels as when it was sampled, so that a stream that is made again goes on as it did.
+            self.runner.step([Step(codes, session)])
+            return
         self.advance(self.embed(codes), session)
 
     @torch.inference_mode()
@@ -332,6 +340,17 @@ class MusicgenLM(nn.Module):
         Raises:
             ValueError: a wrong number of streams, or no room left in the session.
         """
+        start = session.prefix_length + session.position
+        hidden = self._append(self._heard_by_rows(embedded, session), session, start)
+        session.position += embedded.shape[1]
+        return hidden
+
+    def _heard_by_rows(self, embedded: Tensor, session: Session) -> Tensor:
+        """What each row hears of ``[streams, n, dim]`` embeddings, with scores: ``[rows, n, dim]``. A prefix is heard to its end.
+
+        Raises:
+            ValueError: a wrong number of streams, or no room left in the session.
+        """
         streams, n, _ = embedded.shape
         position = session.position
         if streams != session.streams or position + n > session.positions:
@@ -345,10 +364,26 @@ class MusicgenLM(nn.Module):
         conditional = embedded if session.owners is None else embedded[session.owners]
         if heard is not None:
             conditional = conditional + heard
-        x = torch.cat((conditional, embedded)) if session.guided else conditional
-        hidden: Tensor = self.final_norm(self._append(x, session, session.prefix_length + position))
-        session.position = position + n
-        return hidden
+        return torch.cat((conditional, embedded)) if session.guided else conditional
+
+    @torch.inference_mode()
+    def column(self, step: Step) -> Tensor:
+        """What the layers hear of a step: ``[rows, 1, dim]``, with positions. The session moves on by it.
+
+        Raises:
+            ValueError: as `advance`.
+        """
+        codes, session = step
+        x = self._placed(
+            self._heard_by_rows(self.embed(codes), session), session, session.prefix_length + session.position
+        )
+        session.position += 1
+        return x
+
+    def _placed(self, x: Tensor, session: Session, start: int) -> Tensor:
+        """With the positions of the slots from ``start`` on."""
+        end = start + x.shape[1]
+        return x + self.position_table[slice(start, end) if session.starts is None else session.places(start, end)]
 
     def rotation(self, places: slice | Tensor) -> Rotation | None:
         """What turns the queries and keys of these positions, a range of them or ``[rows, n]``; None: the model turns none."""
@@ -358,33 +393,55 @@ class MusicgenLM(nn.Module):
         return Rotation(*(turned if isinstance(places, slice) else turned.unsqueeze(2)))
 
     def _append(self, embedded: Tensor, session: Session, start: int) -> Tensor:
-        """Run ``[rows, n, dim]`` embeddings, which stand at slots ``start…`` of a session's caches, through the layers."""
-        end = start + embedded.shape[1]
-        places = slice(start, end) if session.starts is None else session.places(start, end)
-        x = embedded + self.position_table[places]
+        """Run ``[rows, n, dim]`` embeddings, which stand at slots ``start…`` of a session's caches, through layers and norm."""
+        x = self._placed(embedded, session, start)
+        return self.by_modules(x, session, start) if self.runner is None else self.runner.append(x, session, start)
+
+    def by_modules(self, x: Tensor, session: Session, start: int) -> Tensor:
+        """As `engine.runtime.runner.Runner.append`, by the modules; ``x`` is written over."""
+        end = start + x.shape[1]
         mask, cross_mask = session.mask(start, end), session.cross_mask
         context = self.config.variant.past_context
         if context is not None and end > context + 1:
             mask = _within(context, mask, start, end, x.device)
-        rotation = self.rotation(places)
+        rotation = self.rotation(slice(start, end) if session.starts is None else session.places(start, end))
         for layer, memory in zip(self.layers, session.layers, strict=True):
             x = layer(x, memory, start, mask, cross_mask, rotation)
-        return x
+        hidden: Tensor = self.final_norm(x)
+        return hidden
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """All heads at once: ``[rows, n, dim]`` hidden states to ``[rows, codebooks, n, card]`` logits."""
-        rows, n, _ = hidden.shape
-        scores: Tensor = self.heads(hidden).view(rows, n, self.config.num_codebooks, self.config.card)
-        return scores.transpose(1, 2)
+        return self._by_codebook(self.heads(hidden))
 
+    def _by_codebook(self, scores: Tensor) -> Tensor:
+        """``[rows, n, codebooks · card]`` to ``[rows, codebooks, n, card]``."""
+        rows, n, _ = scores.shape
+        return scores.view(rows, n, self.config.num_codebooks, self.config.card).transpose(1, 2)
+
+    @torch.inference_mode()
     def forward(self, codes: Tensor, session: Session) -> Tensor:
         """Append ``[streams, codebooks, n]`` codes (special tokens included) and score what follows each of them.
 
         Returns:
             ``[rows, codebooks, n, card]`` logits, not guided: see `engine.runtime.sampling.guide`.
         """
-        return self.logits(self.advance(self.embed(codes), session))
+        if self.runner is None:
+            return self.logits(self.advance(self.embed(codes), session))
+        if codes.shape[2] == 1:
+            return self.runner.step([Step(codes, session)])[0].clone()
+        x, start = self._heard_by_rows(self.embed(codes), session), session.prefix_length + session.position
+        scores = self.runner.score(self._placed(x, session, start), session, start)
+        session.position += codes.shape[2]
+        return self._by_codebook(scores)
+
+    @torch.inference_mode()
+    def step(self, steps: Sequence[Step]) -> list[Tensor]:
+        """One column for each of several sessions; see `engine.runtime.language_model.LanguageModel.step`."""
+        if self.runner is not None:
+            return self.runner.step(steps)
+        return [self(codes, session) for codes, session in steps]
 
 
 def _within(context: int, mask: Tensor | None, start: int, end: int, device: torch.device) -> Tensor:

@@ -407,8 +407,15 @@ class MagnetSampler:
         """Draw from this seed from the next segment on that is not begun."""
         self._seed = seed
 
+    @property
+    def lm(self) -> None:
+        """None: a segment is made for itself."""
+
+    def next_step(self) -> None:
+        """None: no step is shared."""
+
     @torch.inference_mode()
-    def advance(self) -> Tensor | None:
+    def advance(self, logits: Tensor | None = None, tokens: Tensor | None = None) -> Tensor | None:
         """Do one piece of work for the segment that comes next, or hand out a frame.
 
         Returns:

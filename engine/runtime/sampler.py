@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from engine.runtime.conditions import Condition, Mix
-from engine.runtime.language_model import LanguageModel
-from engine.runtime.sampling import SamplingSettings, guide, pass_over, sample
+from engine.runtime.language_model import LanguageModel, Step
+from engine.runtime.sampling import SamplingSettings, guide, pass_over, sample, sample_together
 from engine.runtime.windows import CHUNK, WindowAhead
+
+_PREFILL_CHUNK = 64
+_PREFILL_CHUNK_ON_CPU = 16
+"""Positions: on a CPU the work of a dozen of them is no longer hidden behind the reading of the weights."""
 
 
 class Sampler(Protocol):
@@ -46,9 +50,17 @@ class Sampler(Protocol):
     def reseed(self, seed: int) -> None:
         """Draw from this seed on, beginning with the next step."""
 
-    def advance(self) -> Tensor | None:
+    @property
+    def lm(self) -> LanguageModel | None:
+        """The model whose steps this one shares with others; None: all its work is its own."""
+
+    def next_step(self) -> Step | None:
+        """The step of the LM that `advance` would do now; None where it would do something else."""
+
+    def advance(self, logits: Tensor | None = None, tokens: Tensor | None = None) -> Tensor | None:
         """Do one bounded piece of work: the frames ``[rows, codebooks, n]`` that this completed, in order and each of them once;
-        None when it completed none."""
+        None when it completed none. ``logits`` are those of `next_step`, where the LM has done it already, and ``tokens`` what is
+        drawn from them, where that is done too."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +104,8 @@ class FrameSampler:
         stride_frames: how much later each window starts than the one before; less than the window.
         seed: one number for a generator that all rows share, as the reference's rows share one; or one per row, for
             generators of their own: such a row draws the same whatever its neighbours are.
-        prefill_chunk: the most positions of a prefix or a prompt that one call of `advance` works through.
+        prefill_chunk: the most positions of a prefix or a prompt that one call of `advance` works through; None for as many as
+            keep other streams waiting for a few frames at most.
         ahead: hear the next window's beginning while the present one is sampled. It takes a second cache, as soon as there is
             something for it to hear; a stream that ends within its window never makes one.
         past: what was sampled of it before; it begins like ``prompt``.
@@ -112,7 +125,7 @@ class FrameSampler:
         window_frames: int,
         stride_frames: int,
         seed: int | Sequence[int],
-        prefill_chunk: int = 64,
+        prefill_chunk: int | None = None,
         ahead: bool = True,
         past: Past | None = None,
     ) -> None:
@@ -127,6 +140,8 @@ class FrameSampler:
             raise ValueError(f"stride of {stride_frames} frames outside 1 to {window_frames - 1}")
         if total_frames is not None and total_frames < 1:
             raise ValueError(f"total_frames {total_frames} below 1")
+        if prefill_chunk is None:
+            prefill_chunk = _PREFILL_CHUNK_ON_CPU if lm.device.type == "cpu" else _PREFILL_CHUNK
         if prefill_chunk < 1:
             raise ValueError(f"prefill_chunk {prefill_chunk} below 1")
 
@@ -150,10 +165,11 @@ class FrameSampler:
         self._session = lm.session(conditions, positions, frame=offset)
         self._ahead: WindowAhead | None = None
         if ahead:
-            chunk = min(CHUNK, prefill_chunk)
+            # Elsewhere a chunk costs its launches, hardly its length.
+            chunk = min(CHUNK, prefill_chunk) if lm.device.type == "cpu" else prefill_chunk
             self._ahead = WindowAhead(lm, positions, window=window_frames, stride=stride_frames, chunk=chunk)
         self._frames_done = prompt.shape[2]
-        self._offset, self._next_step = offset, 0
+        self._offset, self._step = offset, 0
         if not self.done:
             self._open_window(prompt[..., offset:], offset)
         self._meet_past()
@@ -166,7 +182,7 @@ class FrameSampler:
     @property
     def next_frame(self) -> int:
         """The first frame of the stream of which nothing is sampled yet."""
-        return self._frames_done if self.done else self._offset + self._layout.begun[self._next_step]
+        return self._frames_done if self.done else self._offset + self._layout.begun[self._step]
 
     @property
     def done(self) -> bool:
@@ -189,53 +205,96 @@ class FrameSampler:
         Raises:
             ValueError: the model has not enough positions for a text and melody before the codes; nothing has changed.
         """
-        while self._hears_later and self._session.position < self._next_step - 1:
+        while self._hears_later and self._session.position < self._step - 1:
             self._hear_known()
         self._session.set_condition(row, condition)
         self._conditions[row] = condition
         if self._ahead is not None:
-            self._ahead.set_condition(row, condition, self._next_step)
+            self._ahead.set_condition(row, condition, self._step)
 
     def reseed(self, seed: int) -> None:
         """Draw from this seed on, beginning with the next step; rows with generators of their own all start from it."""
         for generator in self._generators:
             generator.manual_seed(seed)
 
+    @property
+    def lm(self) -> LanguageModel:
+        """The model, whose steps may be shared with other samplers of it."""
+        return self._lm
+
+    @property
+    def draws_plainly(self) -> bool:
+        """Whether it is one stream that follows one condition, and no sum over a distribution decides what may be drawn."""
+        return len(self._conditions) == 1 and self._session.rows == 2 and self.settings.top_p == 0
+
     @torch.inference_mode()
-    def advance(self) -> Tensor | None:
+    def next_step(self) -> Step | None:
+        """The step of the LM from which the next column is drawn; None where something else is to be done before it.
+
+        Whoever has the LM do it (`LanguageModel.step`) gives the logits to `advance`, before anything else is asked of this one.
+        """
+        return self._coming_column() if not self.done and self._duty() == "step" else None
+
+    @torch.inference_mode()
+    def advance(self, logits: Tensor | None = None, tokens: Tensor | None = None) -> Tensor | None:
         """Do one piece of work: a chunk of what was said or played before, or of what the next window hears again, or one step of
         the LM and its draw.
+
+        Args:
+            logits: ``[rows, codebooks, 1, card]`` of `next_step`, of which only the draw is left to do; None: all is.
+            tokens: ``[rows, codebooks]``, of `draw_together`; None: they are drawn here.
 
         Returns:
             ``[rows, codebooks, n]``, the frames that this completed, in order and each of them once; None when it completed none.
         """
         if self.done:
             return None
-        heard_from = 0 if self._past is None else self._past.heard_from
-        heard = self._offset >= heard_from
-        if heard and self._session.prefix_pending:
+        duty = "step" if logits is not None else self._duty()
+        if duty == "prefix":
             self._lm.hear_prefix(self._session, self._prefill_chunk)
             return None
-        position, step = self._session.position, self._next_step
-        if heard and position < step - 1 and not self._hears_later:
+        if duty == "known":
             self._hear_known()
             return None
-
-        if self._ahead is not None and self._offset + self._stride >= heard_from and self._ahead.due(step):
-            self._ahead.work(self._sequence, step, self._conditions)
+        if duty == "ahead":
+            assert self._ahead is not None
+            self._ahead.work(self._sequence, self._step, self._conditions)
             return None
-
-        if step < self._first_drawn:
-            if heard and not self._hears_later:
-                self._lm.hear(self._sequence[..., position:step], self._session)
+        if duty == "pass":
+            if self._heard and not self._hears_later:
+                self._lm.hear(*self._coming_column())
             self._pass_over_draw()
         else:
-            logits = self._lm(self._sequence[..., position:step], self._session)
-            tokens = self._draw(guide(logits[:, :, -1], self.settings.guidance, self._session.blend))
-            column = self._sequence[..., step]
-            column.copy_(torch.where(self._open_slots[:, step], tokens, column))
-        self._next_step += 1
+            if logits is None:
+                logits = self._lm(*self._coming_column())
+            if tokens is None:
+                tokens = self._draw(guide(logits[:, :, -1], self.settings.guidance, self._session.blend))
+            column = self._sequence[..., self._step]
+            column.copy_(torch.where(self._open_slots[:, self._step], tokens, column))
+        return self._stepped()
 
+    def _duty(self) -> Literal["prefix", "known", "ahead", "pass", "step"]:
+        """What is to be done next: hear what stands before the codes, or codes that are known; something for the next window; pass
+        over a column that is known; or draw one."""
+        session, step, past = self._session, self._step, self._past
+        if self._heard and session.prefix_pending:
+            return "prefix"
+        if self._heard and session.position < step - 1 and not self._hears_later:
+            return "known"
+        # Of what only the journal knows nothing is heard before a certain frame, in no window.
+        following = self._offset + self._stride
+        if self._ahead is not None and (past is None or following >= past.heard_from) and self._ahead.due(step):
+            return "ahead"
+        return "pass" if step < self._first_drawn else "step"
+
+    def _coming_column(self) -> Step:
+        """What the LM hears before the next column is drawn."""
+        return Step(self._sequence[..., self._session.position : self._step], self._session)
+
+    def _stepped(self) -> Tensor | None:
+        """A column is known: go on to the next, be it in another window; the frame that it completed, as `advance` gives it."""
+        step = self._step
+        self._step += 1
         frame = self._layout.completed[step]
         if frame < self._prompt_frames:
             return None
@@ -264,7 +323,7 @@ class FrameSampler:
             known = self._codes_of_past[..., offset : offset + frames]
         self._sequence = layout.sequence(known, self._lm.special_token)
         self._open_slots = layout.slots(known.shape[2], frames).to(prompt.device)
-        self._next_step = layout.first_step(self._prompt_frames)
+        self._step = layout.first_step(self._prompt_frames)
         # A step before this one finds all its tokens known. Where the whole window is, there is nothing left to draw in it.
         self._first_drawn = layout.first_step(known.shape[2])
         if self._total is not None and offset + frames >= self._total:
@@ -278,6 +337,11 @@ class FrameSampler:
         return self._window if self._total is None else min(self._window, self._total - offset)
 
     @property
+    def _heard(self) -> bool:
+        """Whether the present window is heard at all."""
+        return self._past is None or self._offset >= self._past.heard_from
+
+    @property
     def _hears_later(self) -> bool:
         """Whether the steps that are known are heard together, once something changes or is to be drawn."""
         past = self._past
@@ -286,14 +350,14 @@ class FrameSampler:
             and not past.exact
             and not self.done
             and self._offset >= past.heard_from
-            and self._layout.first_step(self._prompt_frames) < self._next_step < self._first_drawn
+            and self._layout.first_step(self._prompt_frames) < self._step < self._first_drawn
         )
 
     @torch.inference_mode()
     def _hear_known(self) -> None:
         """Hear a chunk of what comes before the next step."""
         position = self._session.position
-        end = min(position + self._prefill_chunk, self._next_step - 1)
+        end = min(position + self._prefill_chunk, self._step - 1)
         self._lm.hear(self._sequence[..., position:end], self._session)
 
     def _meet_past(self) -> None:
@@ -315,6 +379,29 @@ class FrameSampler:
             return sample(logits, self.settings, self._generators[0])
         rows = zip(logits, self._generators, strict=True)
         return torch.stack([sample(row, self.settings, generator) for row, generator in rows])
+
+
+def draw_together(samplers: Sequence[Sampler], logits: Sequence[Tensor]) -> list[Tensor | None]:
+    """The tokens of several streams, those of equal settings drawn at once: on a GPU, launches are what a draw costs.
+
+    Args:
+        samplers: of one LM, each of which has given its `FrameSampler.next_step`.
+        logits: of these steps.
+
+    Returns:
+        For each, what its `FrameSampler.advance` takes; None for one that has to draw by itself.
+    """
+    tokens: list[Tensor | None] = [None] * len(samplers)
+    groups: dict[SamplingSettings, list[tuple[int, torch.Generator]]] = {}
+    for place, sampler in enumerate(samplers):
+        if isinstance(sampler, FrameSampler) and sampler.draws_plainly:
+            groups.setdefault(sampler.settings, []).append((place, sampler._generators[0]))
+    for settings, members in groups.items():
+        rows = torch.stack([logits[place][:, :, -1] for place, _ in members], dim=1)
+        drawn = sample_together(guide(rows.flatten(0, 1), settings.guidance), settings, [each for _, each in members])
+        for (place, _), row in zip(members, drawn, strict=True):
+            tokens[place] = row.unsqueeze(0)
+    return tokens
 
 
 def _generators(seed: int | Sequence[int], rows: int, device: torch.device) -> list[torch.Generator]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,34 @@ from engine.runtime.settled_layers import GroupNorm, Pointwise, Settled, Settled
 from engine.runtime.streaming_layers import Conv, Layer, Lstm, Residual
 from engine.runtime.strided_layers import Strided
 
+if TYPE_CHECKING:
+    from engine.runtime.codec_graph import DecoderGraph
+
 # Values in the largest matrix of a layer. On a CPU it should stay in the cache and be memory that the allocator
 # reuses; on an accelerator the bound only keeps a long file from filling the memory.
 _CPU_VALUES: Final = 1 << 20
 _ACCELERATOR_VALUES: Final = 1 << 26
+
+# Of the comparison of a graph with the layers: rows in a piece, and pieces after which any stream is past its beginning.
+_COMPARED: Final = 4
+_BEGINNING: Final = 8
+_TOLERANCE: Final = 1e-4
+
+
+class Graph(Protocol):
+    """What runs the first layers of a network in the middle of a stream.
+
+    Attributes:
+        layers: how many of them; what follows gets the rows that ``step`` returns.
+    """
+
+    layers: int
+
+    def takes(self, rows: Tensor, states: Sequence[Any]) -> bool:
+        """Whether it can do this call."""
+
+    def step(self, rows: Tensor, states: Sequence[Any]) -> Tensor:
+        """Do it; the states move on."""
 
 
 class StreamingNetwork:
@@ -30,6 +54,7 @@ class StreamingNetwork:
     Attributes:
         rate: output rows per input row, in a chain without strides.
         delay: output rows held back behind the newest input row, once a stream has started; in a chain without strides.
+        graph: what runs the first layers in the middle of a stream; None: the layers themselves. See `accelerate`.
 
     Args:
         layers: in order.
@@ -38,6 +63,7 @@ class StreamingNetwork:
 
     def __init__(self, layers: list[Layer[Any]], device: torch.device) -> None:
         self.layers = tuple(layers)
+        self.graph: Graph | None = None
         values = _CPU_VALUES if device.type == "cpu" else _ACCELERATOR_VALUES
         self._limits = [max(1, values // layer.width) for layer in layers]
         self.rate, self.delay = 1, 0
@@ -52,11 +78,52 @@ class StreamingNetwork:
             layer.begin_at(frame, state)
         return states
 
+    def accelerate(self, threads: int) -> bool:
+        """Let onnxruntime run what it can of the network from now on; False where that is nothing, or not what the layers make.
+
+        Args:
+            threads: of the CPU.
+        """
+        from engine.runtime.codec_graph import DecoderGraph, covered
+
+        if not covered(self.layers):
+            return False
+        self.graph = None
+        graph = DecoderGraph(self.layers, threads)
+        if not self._equals(graph):
+            return False
+        self.graph = graph
+        return True
+
+    @torch.inference_mode()
+    def _equals(self, graph: DecoderGraph) -> bool:
+        """Whether a graph makes what the layers make of some rows in the middle of a stream."""
+        chance = torch.Generator().manual_seed(0)
+        channels = graph.channels
+        states, others = self.new_states(1), self.new_states(1)
+        for _ in range(_BEGINNING):
+            rows = torch.randn(1, _COMPARED, channels, generator=chance)
+            self._run(0, rows.clone(), states, False)
+            self._run(0, rows, others, False)
+            if graph.takes(rows, states):
+                break
+        else:
+            return False
+        rows = torch.randn(1, _COMPARED, channels, generator=chance)
+        made = self._run(graph.layers, graph.step(rows, states), states, False)
+        expected = self._run(0, rows.clone(), others, False)
+        if made is None or expected is None:
+            return False
+        return torch.allclose(made, expected, rtol=_TOLERANCE, atol=_TOLERANCE * float(expected.abs().max()))
+
     def step(self, rows: Tensor | None, states: list[Any], last: bool = False) -> Tensor | None:
         """Run rows ``[batch, n, in]`` through all layers: the final rows ``[batch, m, out]``; None is no row.
 
         ``last`` ends the stream; its states are spent then. May overwrite ``rows``.
         """
+        graph = self.graph
+        if graph is not None and rows is not None and not last and graph.takes(rows, states):
+            return self._run(graph.layers, graph.step(rows, states), states, last)
         return self._run(0, rows, states, last)
 
     def _run(self, first: int, rows: Tensor | None, states: list[Any], last: bool) -> Tensor | None:

@@ -80,6 +80,8 @@ class Session:
         self.blend: Blend | None = None
         """How guidance joins the rows; None where each stream has one conditional row."""
         self.layers: list[LayerMemory] = []
+        self.looked_at: list[Tensor] = []
+        """What cross-attention looks at, row by row, ``[layers, 2, heads, length, head_dim]`` each; null rows may not be there."""
         self.cross_mask: Tensor | None = None
         self._lm = lm
         self._frame = frame
@@ -87,6 +89,7 @@ class Session:
         self._heard: list[Condition] = []
         self._leads: tuple[int, ...] = ()
         self._caches: list[Tensor] = []
+        self._slots = 0
         self._score_block = -1
         self._score_rows: list[tuple[Score, Tensor]] = []
         self._scores: Tensor | None = None
@@ -96,6 +99,17 @@ class Session:
     def rows(self) -> int:
         """Conditional rows, and null rows where there are any."""
         return len(self._heard) + (self.streams if self.guided else 0)
+
+    @property
+    def streams_of_rows(self) -> list[int]:
+        """The stream of each row."""
+        conditional = [stream for stream, parts in enumerate(self._parts) for _ in parts]
+        return conditional + list(range(self.streams)) if self.guided else conditional
+
+    @property
+    def leads(self) -> tuple[int, ...]:
+        """For each row, how many slots stand before its beginning; all 0 where `starts` is None."""
+        return self._leads
 
     @property
     def prefix_length(self) -> int:
@@ -126,6 +140,9 @@ class Session:
         parts = self._parts if conditions is None else [parts_of(condition) for condition in conditions]
         self.rewind()
         self._frame = frame
+        if self._lm.runner is not None and self._lm.runner.grain:
+            # Caches that grow as they fill begin anew: what comes may be heard ahead, and need little of them.
+            self._slots = 0
         self._take(parts, anew=True)
 
     def set_condition(self, stream: int, condition: Condition | Mix) -> None:
@@ -287,28 +304,48 @@ class Session:
     def _reserve(self, slots: int, origins: list[int]) -> None:
         """Make the caches at least as long as that, with a row for each of the session's, and bring what was heard to its row."""
         rows, used = self.rows, self.prefix_heard + self.position
-        lm, config = self._lm, self._lm.config
-        if not self._caches or self._caches[0].shape[3] < slots:
+        if self._slots < slots:
             # Let the old ones go first: for a large model both would not fit beside each other.
             self._caches.clear()
             self.layers.clear()
             self.prefix_heard = 0
-            shape = (2, rows, config.kv_heads, slots, config.head_dim)
-            self._caches = [torch.zeros(shape, device=lm.device, dtype=lm.cache_dtype) for _ in range(config.layers)]
+            runner, self._slots = self._lm.runner, slots
+            self._caches = self._memory(rows, slots if runner is None else min(slots, runner.grain or slots))
             return
         self.layers.clear()
         moves = [(row, origin) for row, origin in enumerate(origins) if row != origin]
         if all(origin < row for row, origin in moves):
             moves.reverse()  # so that no row is written over before it was read
         crossing = not (all(origin < row for row, origin in moves) or all(origin > row for row, origin in moves))
-        for layer, cache in enumerate(self._caches):
-            if cache.shape[1] < rows:
-                wider = torch.zeros(2, rows, *cache.shape[2:], device=lm.device, dtype=lm.cache_dtype)
-                wider[:, : cache.shape[1], :, :used] = cache[:, :, :, :used]
-                self._caches[layer] = cache = wider
+        before = self._caches
+        if before[0].shape[1] < rows:
+            self._caches = self._memory(rows, before[0].shape[3])
+            for cache, narrow in zip(self._caches, before, strict=True):
+                cache[:, : narrow.shape[1], :, :used] = narrow[:, :, :, :used]
+        for cache in self._caches:
             heard = cache[:, :, :, :used].clone() if crossing else cache[:, :, :, :used]
             for row, origin in moves:
                 cache[:, row, :, :used] = heard[:, origin]
+
+    def _memory(self, rows: int, slots: int) -> list[Tensor]:
+        lm, config = self._lm, self._lm.config
+        if lm.runner is not None:
+            return lm.runner.memory(rows, slots)
+        shape = (2, rows, config.kv_heads, slots, config.head_dim)
+        return [torch.zeros(shape, device=lm.device, dtype=lm.cache_dtype) for _ in range(config.layers)]
+
+    def make_room(self, end: int) -> None:
+        """Have slots up to ``end`` in caches that grow as they fill; see `engine.runtime.runner.Runner.grain`."""
+        runner, slots = self._lm.runner, self._caches[0].shape[3]
+        if end <= slots or runner is None:
+            return
+        used, longer = self.prefix_heard + self.position, min(self._slots, -(-end // runner.grain) * runner.grain)
+        self.layers.clear()
+        for layer, cache in enumerate(self._caches):
+            # One after the other, so that the old ones make room for the new.
+            self._caches[layer] = cache.new_zeros(*cache.shape[:3], longer, cache.shape[4])
+            self._caches[layer][:, :, :, :used] = cache[:, :, :, :used]
+        self._pack_memory()
 
     def _pack_memory(self) -> None:
         """Give every layer its cache, and its rows' keys and values side by side, each masked to its own length."""
@@ -317,11 +354,19 @@ class Session:
         if self.guided:
             beside = (stream[0][0].null_keys_values for stream in self._parts)
             looked_at += [keys_values for keys_values in beside if keys_values is not None]
+        self.looked_at, self.cross_mask = looked_at, None
+        self.layers = [LayerMemory(cache, None, None) for cache in caches]
+        if self._lm.runner is not None:
+            self._lm.runner.remember(self)
+        else:
+            self.pack_texts()
+
+    def pack_texts(self) -> None:
+        """Give every layer its rows' texts side by side, as the modules look at them, where it has not got them yet."""
+        looked_at = self.looked_at
         lengths = [keys_values.shape[3] for keys_values in looked_at]
         longest = max(lengths)
-        self.cross_mask = None
-        if longest == 0:
-            self.layers = [LayerMemory(cache, None, None) for cache in caches]
+        if longest == 0 or self.layers[0].cross_keys is not None:
             return
         if len(looked_at) == 1:
             packed = looked_at[0].unsqueeze(2)
@@ -335,6 +380,6 @@ class Session:
                 seen = torch.tensor([length or longest for length in lengths], device=packed.device)
                 self.cross_mask = (torch.arange(longest, device=packed.device) < seen[:, None])[:, None, None, :]
         self.layers = [
-            LayerMemory(cache, keys, values)
-            for cache, (keys, values) in zip(caches, (layer.unbind() for layer in packed), strict=True)
+            LayerMemory(memory.keys_values, keys, values)
+            for memory, (keys, values) in zip(self.layers, (layer.unbind() for layer in packed), strict=True)
         ]

@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.runtime.seanet import StreamingNetwork
-from engine.runtime.spectral_network import Block, Entry, SpectralConfig, SpectralDecoder, add_up, synthesis
+from engine.runtime.spectral_network import Block, Entry, SpectralConfig, SpectralDecoder, add_up, spectra_made
 from engine.runtime.streaming_layers import Conv, Layer, Window
 
 
@@ -76,23 +77,37 @@ class ConvNeXt(Layer[Window]):
         return F.linear(hidden, *self.contract).add_(rows)
 
 
+class Head(Layer[None]):
+    """The last norm and matrix, whose output is float32: magnitudes and phases, ``[batch, n, subframes * 3 * bins]``."""
+
+    def __init__(self, decoder: SpectralDecoder, like: Tensor) -> None:
+        self.norm = _affine(decoder.norm, like)
+        self.weight = decoder.head.weight.detach().to(like, copy=True)
+        self.bias = decoder.head.bias.detach().to(like, copy=True)
+        self.width = len(self.bias)
+
+    def new_state(self, batch: int) -> None:
+        return None
+
+    def step(self, rows: Tensor | None, state: None, last: bool) -> Tensor | None:
+        return None if rows is None else F.linear(_norm(rows, self.norm), self.weight, self.bias).float()
+
+
 class Synthesis(Layer[Overlap]):
-    """The last norm and matrix, inverse Fourier transforms and overlap-add: samples ``[batch, n * hop_length, 1]``.
+    """Inverse Fourier transforms and overlap-add: samples ``[batch, n * hop_length, 1]``.
 
     The sum of the squared windows, by which the samples are divided, is exact at both ends of a stream, where fewer
-    windows overlap. The matrix's output and all after it are float32.
+    windows overlap.
     """
 
     def __init__(self, decoder: SpectralDecoder, like: Tensor) -> None:
         self.config: SpectralConfig = decoder.config
-        self.norm = _affine(decoder.norm, like)
-        self.head = [value.detach().to(like, copy=True) for value in (decoder.head.weight, decoder.head.bias)]
         self.taper = decoder.taper.to(like.device, copy=True)
         noise = decoder.noise(self.config.noise_period)
         self.noise = None if noise is None else noise.detach().to(like.device, copy=True)
         self.rate = self.config.hop_length
         self.delay = self.config.margin // 2
-        self.width = len(self.head[1])
+        self.width = decoder.head.out_features
         self.overlap = self.config.window // self.config.distance
         # Weights of a stream of few pieces: before the steady state at its start, after it at its end.
         squared = self.taper.square().expand(1, 2 * self.overlap, -1)
@@ -115,9 +130,9 @@ class Synthesis(Layer[Overlap]):
             parts.append(self._end(state))
         return torch.cat(parts, 1).unsqueeze(2) if parts else None
 
-    def _add(self, rows: Tensor, state: Overlap) -> Tensor:
-        values = F.linear(_norm(rows, self.norm), *self.head).float()
-        pieces = synthesis(values, self.config, self.taper, self._draw(values.shape[1], state))
+    def _add(self, values: Tensor, state: Overlap) -> Tensor:
+        spectra = spectra_made(values, self.config, self._draw(values.shape[1], state))
+        pieces = _inverse(spectra, self.config.window).mul_(self.taper)
         count, margin, distance = pieces.shape[1], self.config.margin, self.config.distance
         summed = add_up(pieces, self.config)
         assert state.rows is not None
@@ -154,12 +169,23 @@ class Synthesis(Layer[Overlap]):
         return state.rows[:, kept] / weight[kept]
 
 
+def _inverse(spectra: Tensor, window: int) -> Tensor:
+    """Real signals ``[batch, n, window]`` of spectra; on a CPU by numpy, since torch's spreads a few transforms over threads.
+
+    They take 20 µs; but threads that wait for one which another process has pushed aside wait for milliseconds.
+    """
+    if spectra.device.type != "cpu":
+        pieces: Tensor = torch.fft.irfft(spectra, n=window)
+        return pieces
+    return torch.from_numpy(np.fft.irfft(spectra.numpy(), n=window)).float()
+
+
 def build_network(decoder: SpectralDecoder, device: torch.device, dtype: torch.dtype) -> StreamingNetwork:
     """Copy a spectral decoder's weights into layers that run on a stream; ``dtype`` is that of the matrices."""
     like = torch.empty(0, device=device, dtype=dtype)
     layers: list[Layer[Any]] = [_entry(decoder.entry, like)]
     layers += [ConvNeXt(block, like) for block in decoder.blocks if isinstance(block, Block)]
-    layers.append(Synthesis(decoder, like))
+    layers += [Head(decoder, like), Synthesis(decoder, like)]
     return StreamingNetwork(layers, device)
 
 

@@ -298,8 +298,8 @@ def spectra_of(audio: Tensor, config: SpectralConfig, taper: Tensor) -> Tensor:
     return spectra * (4 / config.window)
 
 
-def synthesis(values: Tensor, config: SpectralConfig, taper: Tensor, noise: Tensor | None = None) -> Tensor:
-    """Predicted values ``[batch, frames, subframes * 3 * bins]`` to windowed pieces ``[batch, spectra, window]``.
+def spectra_made(values: Tensor, config: SpectralConfig, noise: Tensor | None = None) -> Tensor:
+    """Predicted values ``[batch, frames, subframes * 3 * bins]`` to spectra, complex ``[batch, frames * subframes, bins]``.
 
     Per bin: log magnitude, and a vector whose direction is the phase. A direction has no seam at ±π, an angle has. With ``noise``
     ``[spectra, 2, bins]``, the vectors are brought to lengths below 1, and these are added.
@@ -311,8 +311,12 @@ def synthesis(values: Tensor, config: SpectralConfig, taper: Tensor, noise: Tens
         pointers = pointers * (1 + pointers.square().sum(2, keepdim=True)).rsqrt() + noise
     real, imaginary = pointers[:, :, 0], pointers[:, :, 1]
     scaled = magnitude * (real.square() + imaginary.square() + 1e-6).rsqrt()
-    spectrum = torch.complex(scaled * real, scaled * imaginary)
-    pieces: Tensor = torch.fft.irfft(spectrum, n=config.window)
+    return torch.complex(scaled * real, scaled * imaginary)
+
+
+def synthesis(values: Tensor, config: SpectralConfig, taper: Tensor, noise: Tensor | None = None) -> Tensor:
+    """Predicted values, as `spectra_made` takes them, to windowed pieces ``[batch, spectra, window]``."""
+    pieces: Tensor = torch.fft.irfft(spectra_made(values, config, noise), n=config.window)
     return pieces * taper
 
 

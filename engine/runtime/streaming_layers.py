@@ -292,10 +292,14 @@ class Lstm(Layer[Recurrence]):
         self.lstm = lstm
         self.width = 4 * lstm.hidden_size
         self.parameter = next(lstm.parameters())
-        self.steps: list[tuple[Tensor, Tensor, Tensor]] = []
-        if self.parameter.device.type == "cpu":
-            for input_weight, weight, input_bias, bias in lstm.all_weights:
-                self.steps.append((_gates(input_weight), _gates(weight), _gates(input_bias + bias)))
+        self.steps = self.written_out() if self.parameter.device.type == "cpu" else []
+
+    def written_out(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """The weights as running step by step needs them, layer by layer: of the input, of the hidden state, and biases."""
+        return [
+            (_gates(input_weight), _gates(weight), _gates(input_bias + bias))
+            for input_weight, weight, input_bias, bias in self.lstm.all_weights
+        ]
 
     def new_state(self, batch: int) -> Recurrence:
         zeros = self.parameter.new_zeros(self.lstm.num_layers, batch, self.lstm.hidden_size)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.runtime.caches import CacheScales, as_cached
 from engine.runtime.linear import Linear
 from engine.runtime.session import LayerMemory
 
@@ -92,6 +93,8 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = heads, heads // variant.kv_repeat, dim // heads
         self._variant = variant
+        self.cache_scales: CacheScales | None = None
+        """Of keys and values that are kept in eight bits; None: they are kept as they are."""
         self._plain = variant.kv_repeat == 1 and not variant.qk_norm and not variant.rotates
         kv_dim = self.kv_heads * self.head_dim
         biased = variant.attention_bias
@@ -172,6 +175,8 @@ class DecoderLayer(nn.Module):
             q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()
         else:
             q, k, v = self._queries_keys_values(self.self_qkv(x), rotation)
+        if self.cache_scales is not None:
+            k, v = (as_cached(part, scales) for part, scales in zip((k, v), self.cache_scales, strict=True))
         keys, values = memory.keys_values[:, :, :, : start + n].unbind()
         keys[:, :, start:] = k
         values[:, :, start:] = v

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 import numpy as np
+from msgspec import structs
 
 from audio_files.recorder import TakeRecorder, record_take
 from audio_files.takes import Take
-from engine.service import Service
+from engine.serving import Serving
 from protocols.errors import ErrorCode, RequestError
 from protocols.loop import IoLoop
 from protocols.messages import (
@@ -218,7 +219,7 @@ class EngineOsc:
         settings: of both processes.
     """
 
-    def __init__(self, loop: IoLoop, service: Service, settings: Settings) -> None:
+    def __init__(self, loop: IoLoop, service: Serving, settings: Settings) -> None:
         self.takes_folder = settings.files.takes_folder
         self.call_soon: Callable[[Callable[[], None]], None] = loop.call_soon
         self._service = service
@@ -239,7 +240,7 @@ class EngineOsc:
         """Carry a request out; one that opens a stream is answered when its take is written."""
         if isinstance(request, Generate | Continue | Resume):
             owner = _TakeOwner(self, asker, request)
-            self._service.handle(request, owner, owner.opened)
+            self._service.handle(structs.replace(request, background=True), owner, owner.opened)
             return None
         if isinstance(request, CodecJob):
             job = _JobOwner(self, asker)

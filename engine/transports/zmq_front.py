@@ -7,7 +7,7 @@ import time
 import structlog
 import zmq
 
-from engine.service import Service
+from engine.serving import Serving
 from protocols import PROTOCOL_VERSION
 from protocols.errors import ErrorCode, RequestError
 from protocols.loop import IoLoop
@@ -60,7 +60,7 @@ class ZmqFront:
         RequestError: the port is taken or the address is not this machine's.
     """
 
-    def __init__(self, loop: IoLoop, context: zmq.Context[zmq.Socket[bytes]], service: Service, host: str, port: int):
+    def __init__(self, loop: IoLoop, context: zmq.Context[zmq.Socket[bytes]], service: Serving, host: str, port: int):
         self._loop = loop
         self._service = service
         self._clients: dict[bytes, ZmqClient] = {}

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_LATER_S = 0.5
+"""What the thread loads takes the interpreter away from a process that is not ready yet."""
 _RETRY_S = 30.0
 _LOOK_S = 0.1
 _LEAVE_S = 2.0
@@ -38,7 +40,7 @@ class Beacon:
         self._thread = threading.Thread(target=self._run, name="zeroconf", daemon=True)
 
     def start(self) -> None:
-        """Announce, as soon as the thread has loaded what it needs."""
+        """Announce, half a second from now or as soon as the thread has loaded what it needs."""
         self._thread.start()
 
     def close(self) -> None:
@@ -52,6 +54,7 @@ class Beacon:
 
     def _run(self) -> None:
         told = False
+        self._closed.wait(_LATER_S)
         while not self._closed.is_set():
             try:
                 self._announce()

@@ -23,7 +23,7 @@ def check(summary: dict[str, Any]) -> None:
 
 
 def test_a_request_is_followed_to_the_callback() -> None:
-    result = first_sound.measure(str(untrained_pocket()), requests=3, warm_up=1, threads=2, output="paced")
+    result = first_sound.measure(str(untrained_pocket()), requests=3, warm_up=1, threads=1, cores=1, output="paced")
     check(result)
     assert set(result["split"]) == set(first_sound.STAGES)
     for name, summary in result["split"].items():
@@ -35,6 +35,7 @@ def test_a_request_is_followed_to_the_callback() -> None:
     check(result["bridge_first_sound"])
     assert result["bridge_first_sound"]["max_ms"] < result["max_ms"], "the client's clock starts earlier"
     assert (result["requests"], result["warm_up"], result["status"]) == (3, 1, "untrained")
+    assert (result["cores"], result["threads"], result["device"], result["limits"]) == (1, 1, "cpu", [])
     assert result["output"].startswith("paced")
     assert min(result["block"], result["prebuffer_ms"]) > 0
     assert json.loads(json.dumps(result)) == result
@@ -50,6 +51,15 @@ def test_jack_calls_back_where_it_is_installed() -> None:
         assert running.output.startswith("JACK")
         assert running.prebuffer_ms == 20
         assert running.marks() == {}
+
+
+def test_limits_are_those_of_the_machine_and_the_model() -> None:
+    summary = {"p95_ms": 120.0, "p99_ms": 20.0}
+    (on_two_cores,) = first_sound._limits("pocket", "cpu", 2, summary)
+    assert (on_two_cores["limit"], on_two_cores["value"], on_two_cores["kept"]) == (100, 120.0, False)
+    assert first_sound._limits("pocket", "cpu", 4, summary) == []
+    (on_a_gpu,) = first_sound._limits("musicgen-medium", "cuda:0", 4, summary)
+    assert (on_a_gpu["limit"], on_a_gpu["kept"]) == (25, True)
 
 
 def test_bad_input_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def bundle(kind: Any, tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     folder = write_audiocraft_checkpoint(tmp_path_factory.mktemp("kinds") / kind, kind, **FIGURES[kind]["shape"])
-    return load_model(str(folder), device="cpu")
+    return load_model(str(folder), device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +118,9 @@ def test_facts(kind: str, bundle: ModelBundle) -> None:
 
 @pytest.mark.parametrize("form", ["training", "legacy"])
 def test_every_form_is_the_same_model(form: Any, small: Path, tmp_path: Path) -> None:
-    exported = load_model(str(small), device="cpu")
+    exported = load_model(str(small), device="cpu", dtype="float32")
     other = write_audiocraft_checkpoint(tmp_path / form, form=form, codec_form=form, dim=32, layers=2, card=16)
-    loaded = load_model(str(other), device="cpu")
+    loaded = load_model(str(other), device="cpu", dtype="float32")
     assert torch.equal(greedy(loaded, 12, condition(loaded)), greedy(exported, 12, condition(exported)))
     codes = torch.arange(16).repeat(4, 1)
     assert torch.equal(loaded.codec.decode(codes), exported.codec.decode(codes))
@@ -129,7 +129,7 @@ def test_every_form_is_the_same_model(form: Any, small: Path, tmp_path: Path) ->
 def test_the_text_encoder_may_be_somewhere_else(small: Path, tmp_path: Path) -> None:
     folder = write_audiocraft_checkpoint(tmp_path / "bare", dim=32, layers=2, card=16, text_encoder=False)
     bundle = load_model(str(folder), device="cpu", text_encoder=str(small / TEXT_ENCODER))
-    assert bundle.fingerprint == load_model(str(small), device="cpu").fingerprint
+    assert bundle.fingerprint == load_model(str(small), device="cpu", dtype="float32").fingerprint
     wide = write_audiocraft_checkpoint(tmp_path / "wide", dim=32, layers=2, card=16, text_dim=40)
     error = refused(folder, text_encoder=str(wide / TEXT_ENCODER))
     assert (error.code, error.field) == (ErrorCode.MALFORMED, "text_encoder")
@@ -147,8 +147,8 @@ def test_a_text_encoder_that_was_trained_with_the_model(small: Path, tmp_path: P
     folder = write_audiocraft_checkpoint(
         tmp_path / "tuned", dim=32, layers=2, card=16, settings=settings, weights=tuned
     )
-    heard = load_model(str(folder), device="cpu").text.encode(TEXT).hidden
-    plain = load_model(str(small), device="cpu").text.encode(TEXT).hidden
+    heard = load_model(str(folder), device="cpu", dtype="float32").text.encode(TEXT).hidden
+    plain = load_model(str(small), device="cpu", dtype="float32").text.encode(TEXT).hidden
     assert heard.shape == plain.shape
     assert not torch.allclose(heard, plain)
 
@@ -158,7 +158,10 @@ def test_what_a_configuration_leaves_out(small: Path, tmp_path: Path) -> None:
     absent: dict[str, Any] = dict.fromkeys(("interleave_stereo_codebooks", "solver", "codebooks_pattern", "fuser.sum"))
     settings = absent | {"transformer_lm.q_modeling": "delay", "transformer_lm.qk_layer_norm": None}
     older = write_audiocraft_checkpoint(tmp_path / "older", dim=32, layers=2, card=16, settings=settings)
-    bundle, usual = load_model(str(older), device="cpu"), load_model(str(small), device="cpu")
+    bundle, usual = (
+        load_model(str(older), device="cpu", dtype="float32"),
+        load_model(str(small), device="cpu", dtype="float32"),
+    )
     assert torch.equal(greedy(bundle, 8, condition(bundle)), greedy(usual, 8, condition(usual)))
 
 
@@ -259,7 +262,7 @@ def test_chroma_is_read_under_the_window_that_is_stored(tmp_path: Path) -> None:
     """In half precision, as AudioCraft stores it, it decides what leads in frame 60 of this noise: D sharp, by AudioCraft 1.4.0a2
     with such a checkpoint; B, with a window that is computed."""
     folder = write_audiocraft_checkpoint(tmp_path / "x", "melody", dim=32, layers=1, card=16)
-    facts = load_model(str(folder), device="cpu").melody
+    facts = load_model(str(folder), device="cpu", dtype="float32").melody
     assert facts is not None
     noise = torch.from_numpy(np.random.RandomState(2).randn(256_000).cumsum() / 100).float()
     computed = dataclasses.replace(facts, stored_window=None)
@@ -309,7 +312,7 @@ def test_a_codec_that_is_pointed_to(pointed: str, tmp_path: Path) -> None:
         card=16,
     )
     write_encodec(folder / "encodec_32khz", 6)
-    bundle = load_model(str(folder), device="cpu")
+    bundle = load_model(str(folder), device="cpu", dtype="float32")
     assert (bundle.num_codebooks, bundle.codec.num_codebooks, bundle.card) == (4, 4, 16)
     noise = torch.from_numpy(np.random.RandomState(5).randn(1, 6400)).float() * 0.1
     codes = bundle.codec.encode(noise)
@@ -317,7 +320,7 @@ def test_a_codec_that_is_pointed_to(pointed: str, tmp_path: Path) -> None:
     assert bundle.codec.decode(codes).shape == (1, 6400)
     before = bundle.fingerprint
     write_encodec(folder / "encodec_32khz", 5)
-    assert load_model(str(folder), device="cpu").fingerprint != before
+    assert load_model(str(folder), device="cpu", dtype="float32").fingerprint != before
 
 
 def test_a_codec_of_fewer_codebooks_is_refused(tmp_path: Path) -> None:
@@ -339,7 +342,7 @@ def test_a_solver_whose_codec_is_nowhere(tmp_path: Path) -> None:
 
 def test_the_file_that_a_training_leaves_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_audiocraft_checkpoint(tmp_path / "mine", form="training", dim=32, layers=2, card=16)
-    bundle = load_model(str(folder / "checkpoint.th"), device="cpu")
+    bundle = load_model(str(folder / "checkpoint.th"), device="cpu", dtype="float32")
     assert (bundle.name, bundle.card) == ("mine", 16)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(

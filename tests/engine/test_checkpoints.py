@@ -67,7 +67,7 @@ def logits_of(bundle: ModelBundle) -> torch.Tensor:
 
 
 def test_a_folder_becomes_a_bundle(tiny: Path) -> None:
-    bundle = load_model(str(tiny), device="cpu")
+    bundle = load_model(str(tiny), device="cpu", dtype="float32")
     assert bundle.name == tiny.name
     assert (bundle.status, bundle.score) == ("trained", False)
     assert (bundle.sample_rate, bundle.channels, bundle.hop_length) == (32_000, 1, 640)
@@ -88,19 +88,19 @@ def load_reference(folder: Path) -> Any:
 
 
 def test_shards_and_bin_files_load_the_same(tiny: Path, copy: Path, tmp_path: Path) -> None:
-    expected = logits_of(load_model(str(tiny), device="cpu"))
+    expected = logits_of(load_model(str(tiny), device="cpu", dtype="float32"))
     sharded = write_tiny_checkpoint(tmp_path / "sharded", max_shard_size="200KB")
     assert len(list(sharded.glob("model-*.safetensors"))) > 1
-    torch.testing.assert_close(logits_of(load_model(str(sharded), device="cpu")), expected)
+    torch.testing.assert_close(logits_of(load_model(str(sharded), device="cpu", dtype="float32")), expected)
     state = load_reference(tiny).state_dict()
     (copy / "model.safetensors").unlink()
     torch.save(state, copy / "pytorch_model.bin")
-    torch.testing.assert_close(logits_of(load_model(str(copy), device="cpu")), expected)
+    torch.testing.assert_close(logits_of(load_model(str(copy), device="cpu", dtype="float32")), expected)
 
 
 def test_a_checkpoint_may_name_its_own_window(copy: Path) -> None:
     edit_config(copy, lambda config: config.update(daw_bridge={"window_seconds": 2.5, "stride_seconds": 2}))
-    bundle = load_model(str(copy), device="cpu")
+    bundle = load_model(str(copy), device="cpu", dtype="float32")
     assert (bundle.window_frames, bundle.stride_frames) == (125, 100)
 
 
@@ -121,10 +121,10 @@ def test_window_in_frames() -> None:
 
 
 def test_the_fingerprint_follows_the_content(tiny: Path, copy: Path, tmp_path: Path) -> None:
-    fingerprint = load_model(str(tiny), device="cpu").fingerprint
-    assert load_model(str(copy), device="cpu").fingerprint == fingerprint
+    fingerprint = load_model(str(tiny), device="cpu", dtype="float32").fingerprint
+    assert load_model(str(copy), device="cpu", dtype="float32").fingerprint == fingerprint
     other = write_tiny_checkpoint(tmp_path / "other", seed=2)
-    assert load_model(str(other), device="cpu").fingerprint != fingerprint
+    assert load_model(str(other), device="cpu", dtype="float32").fingerprint != fingerprint
     large = tmp_path / "large.bin"
     large.write_bytes(bytes(5 << 20))
     before = fingerprint_of([large])
@@ -219,9 +219,9 @@ def test_a_model_on_the_hub_is_its_downloaded_folder(monkeypatch: pytest.MonkeyP
         return tiny
 
     monkeypatch.setattr("engine.checkpoints.hub.located", located)
-    bundle = load_model("musicgen-small", device="cpu")
+    bundle = load_model("musicgen-small", device="cpu", dtype="float32")
     assert bundle.name == "musicgen-small"
-    assert load_model("someone/else", device="cpu").fingerprint == bundle.fingerprint
+    assert load_model("someone/else", device="cpu", dtype="float32").fingerprint == bundle.fingerprint
     assert asked == ["facebook/musicgen-small", "someone/else"]
 
 
@@ -260,7 +260,7 @@ def test_two_processes_make_one_pocket_model(tmp_path: Path) -> None:
     assert folders == {str(tmp_path / f"pocket-{REVISION}")}
     assert [path.name for path in tmp_path.iterdir()] == [f"pocket-{REVISION}"]
 
-    bundle = load_model("pocket", device="cpu", pocket_directory=tmp_path)
+    bundle = load_model("pocket", device="cpu", dtype="float32", pocket_directory=tmp_path)
     assert (bundle.name, bundle.status) == ("pocket", "untrained")
     assert (bundle.sample_rate, bundle.channels, bundle.num_codebooks) == (32_000, 1, 4)
     assert bundle.frame_rate == Fraction(50)
@@ -279,7 +279,7 @@ def test_two_processes_make_one_pocket_model(tmp_path: Path) -> None:
     assert not bundle.text.encode("ζ 🎻").is_null
 
     again = pocket_folder(tmp_path / "again")
-    assert load_model(str(again), device="cpu").fingerprint == bundle.fingerprint
+    assert load_model(str(again), device="cpu", dtype="float32").fingerprint == bundle.fingerprint
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from engine.checkpoints.audiocraft.package import CODEC_FILE, read_weights
 from engine.checkpoints.torchaudio_guard import ensure_torchaudio
 from engine.runtime.audio_codec import AudioCodec, DecoderStream
 from engine.runtime.codec import Codec
+from engine.runtime.codec_graph import DecoderGraph
 from protocols.errors import ErrorCode, RequestError
 
 CARD = 64
@@ -228,6 +229,72 @@ def test_a_batch_equals_its_streams(name: str) -> None:
     codes = torch.stack([random_codes(codec, 21, seed) for seed in range(3)])
     audio = stream_all(codec.stream(batch=3), codes, [1, 1, 19])
     assert difference(audio, torch.stack([codec.decode(one) for one in codes])) < TOLERANCE
+
+
+@cache
+def accelerated(name: str) -> Codec:
+    """The codec whose decoder is run by onnxruntime in the middle of streams."""
+    model, codec = pair(name)
+    fast = Codec(model, codec.channels, "cpu", torch.float32)
+    assert fast.accelerate(threads=1)
+    assert fast.network.graph is not None
+    assert fast.network.graph.layers == len(fast.network.layers)
+    return fast
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_graph_makes_what_the_layers_make(name: str) -> None:
+    model, _ = pair(name)
+    codec = accelerated(name)
+    codes = random_codes(codec, 61)
+    expected = reference_decode(model, codes, codec.channels)
+    for sizes in ([1] * 61, [2, 1, 8, 3, 40, 7], [61]):
+        assert difference(stream_all(codec.stream(), codes, sizes), expected) < TOLERANCE
+    both = torch.stack([codes, random_codes(codec, 61, seed=1)])
+    audio = stream_all(codec.stream(batch=2), both, [5] * 12 + [1])
+    assert difference(audio[0], expected) < TOLERANCE
+    assert difference(audio[1], reference_decode(model, both[1], codec.channels)) < TOLERANCE
+
+
+def test_a_graph_runs_all_but_the_beginning_and_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = accelerated("musicgen")
+    graph = codec.network.graph
+    assert graph is not None
+    ran: list[int] = []
+    step = graph.step
+    monkeypatch.setattr(graph, "step", lambda rows, states: ran.append(rows.shape[1]) or step(rows, states))
+    stream = codec.stream()
+    held = []
+    for _ in range(40):
+        stream.decode(random_codes(codec, 1))
+        held.append(stream.state_bytes)
+    stream.flush()
+    assert len(ran) >= 34
+    assert len(set(held[8:])) == 1, "a stream's memory stays what it is"
+
+
+def test_a_stream_may_change_between_graph_and_layers() -> None:
+    model, _ = pair("interleaved")
+    codec = Codec(model, 2, "cpu", torch.float32)
+    assert codec.accelerate(threads=1)
+    graph, codes, stream, parts = codec.network.graph, random_codes(codec, 40), codec.stream(), []
+    for number, piece in enumerate(torch.split(codes, 3, -1)):
+        codec.network.graph = graph if number % 2 else None
+        parts.append(stream.decode(piece))
+    parts.append(stream.flush())
+    assert difference(torch.cat(parts, -1), reference_decode(model, codes, 2)) < TOLERANCE
+
+
+def test_a_graph_that_comes_out_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, codec = pair("musicgen")
+    other = Codec(model, 1, "cpu", torch.float32)
+    step = DecoderGraph.step
+    monkeypatch.setattr(DecoderGraph, "step", lambda self, rows, states: step(self, rows, states).mul_(1.01))
+    assert not other.accelerate(threads=1)
+    assert other.network.graph is None
+    assert not Codec(model, 1, "cpu", torch.bfloat16).accelerate(), "half precision has no form"
+    codes = random_codes(codec, 20)
+    assert torch.equal(other.decode(codes), codec.decode(codes))
 
 
 def test_fewer_codebooks_decode_coarser() -> None:

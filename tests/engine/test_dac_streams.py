@@ -45,8 +45,8 @@ def played(stream: EngineStream) -> tuple[np.ndarray, np.ndarray]:
     codes, blocks = [], []
     advance = stream.sampler.advance
 
-    def watched() -> torch.Tensor | None:
-        if (made := advance()) is not None:
+    def watched(*given: torch.Tensor | None) -> torch.Tensor | None:
+        if (made := advance(*given)) is not None:
             codes.append(made[0].numpy())
         return made
 

@@ -82,7 +82,7 @@ def test_every_layout_tells_its_weights_without_their_being_read(tiny: Path, tmp
     torch.save(load_file(old / "model.safetensors"), old / "pytorch_model.bin")
     (old / "model.safetensors").unlink()
     for folder in (tiny, old, own):
-        bundle = load_model(str(folder), device="cpu")
+        bundle = load_model(str(folder), device="cpu", dtype="float32")
         found = of_folder(folder)
         assert found is not None
         assert (found.weights + found.others) * 4 == pytest.approx(weights_of(bundle), rel=0.03)
@@ -93,7 +93,7 @@ def test_every_layout_tells_its_weights_without_their_being_read(tiny: Path, tmp
 )
 def test_an_audiocraft_checkpoint_tells_its_weights(tmp_path: Path, kind: Any, form: Any) -> None:
     folder = write_audiocraft_checkpoint(tmp_path / "model", kind, form=form, codec_form=form, seconds=20)
-    bundle, found = load_model(str(folder), device="cpu"), of_folder(folder)
+    bundle, found = load_model(str(folder), device="cpu", dtype="float32"), of_folder(folder)
     assert found is not None
     lm = bundle.lm
     numbers = sum(p.numel() for p in lm.parameters()) + sum(
@@ -193,7 +193,7 @@ def test_containers_set_bounds(tmp_path: Path) -> None:
 def test_the_catalogue_s_shapes_give_the_sizes_that_are_known() -> None:
     for name, parameters in (("small", 0.42e9), ("medium", 1.84e9), ("large", 3.26e9)):
         assert MODELS[f"musicgen-{name}"].lm_parameters == pytest.approx(parameters, rel=0.01)
-    bundle = load_model("pocket", device="cpu")
+    bundle = load_model("pocket", device="cpu", dtype="float32")
     found = of_entry(CATALOGUE["pocket"])
     assert found is not None
     assert (found.weights + found.others) * 4 == pytest.approx(weights_of(bundle), rel=0.02)
@@ -207,3 +207,15 @@ def test_the_catalogue_s_shapes_give_the_sizes_that_are_known() -> None:
     # Rounded to few bits it takes less while it plays, but all of it is there first.
     assert 4e9 < large.bytes("cpu", "int8") < 1.1 * (5.04e9 + 4e8) + footprint.WORK_BYTES
     assert Footprint(100, 10).bytes("cuda", "float16") < Footprint(100, 10).bytes("cpu", "float32")
+
+
+def test_what_is_chosen_by_itself_is_counted_as_what_it_comes_to() -> None:
+    streaming, segments = Footprint(10**9, 10**8, cache=10**9), Footprint(10**9, 10**8)
+    for needed, device, precision in (
+        (streaming, "cpu", "int8"),
+        (segments, "cpu", "float32"),
+        (streaming, "cuda:0", "float16"),
+    ):
+        assert needed.precision(device) == precision
+        assert needed.bytes(device, "auto") == needed.bytes(device, precision)
+    assert streaming.precision("cpu", "bfloat16") == "bfloat16"

@@ -73,8 +73,8 @@ def played(model: LoadedModel, request: StreamRequest) -> tuple[Tensor, np.ndarr
     latents, blocks = [], []
     advance = stream.sampler.advance
 
-    def watched() -> Tensor | None:
-        made = advance()
+    def watched(*shared: Tensor | None) -> Tensor | None:
+        made = advance(*shared)
         if made is not None:
             latents.append(made[0].T)
         return made

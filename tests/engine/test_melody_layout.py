@@ -58,7 +58,7 @@ def logits_of(bundle: ModelBundle) -> Tensor:
 def test_a_folder_becomes_a_bundle(tiny: Path) -> None:
     from transformers import MusicgenMelodyForConditionalGeneration
 
-    bundle = load_model(str(tiny), device="cpu")
+    bundle = load_model(str(tiny), device="cpu", dtype="float32")
     assert (bundle.name, bundle.status, bundle.score) == (tiny.name, "trained", False)
     assert (bundle.sample_rate, bundle.channels, bundle.hop_length) == (32_000, 1, 640)
     assert (bundle.num_codebooks, bundle.card, bundle.delays) == (4, 64, (0, 1, 2, 3))
@@ -79,30 +79,30 @@ def test_a_folder_becomes_a_bundle(tiny: Path) -> None:
 
 
 def test_shards_and_bin_files_load_the_same(tiny: Path, copy: Path, tmp_path: Path) -> None:
-    expected = logits_of(load_model(str(tiny), device="cpu"))
+    expected = logits_of(load_model(str(tiny), device="cpu", dtype="float32"))
     sharded = write_tiny_checkpoint(tmp_path / "sharded", chroma_length=CHROMA_FRAMES, max_shard_size="200KB")
     assert len(list(sharded.glob("model-*.safetensors"))) > 1
-    torch.testing.assert_close(logits_of(load_model(str(sharded), device="cpu")), expected)
+    torch.testing.assert_close(logits_of(load_model(str(sharded), device="cpu", dtype="float32")), expected)
     state = load_file(copy / "model.safetensors")
     (copy / "model.safetensors").unlink()
     torch.save(state, copy / "pytorch_model.bin")
-    torch.testing.assert_close(logits_of(load_model(str(copy), device="cpu")), expected)
+    torch.testing.assert_close(logits_of(load_model(str(copy), device="cpu", dtype="float32")), expected)
 
 
 def test_the_settings_of_chroma_are_those_of_the_folder(copy: Path) -> None:
     file = copy / "preprocessor_config.json"
     edit_json(file, lambda settings: settings.update(n_fft=8192, hop_length=2048))
-    written = load_model(str(copy), device="cpu")
+    written = load_model(str(copy), device="cpu", dtype="float32")
     assert written.melody is not None
     assert (written.melody.fft_size, written.melody.hop_length) == (8192, 2048)
     assert written.melody.rate == Fraction(32_000, 2048)
 
     (copy / "processor_config.json").write_text(json.dumps({"feature_extractor": json.loads(file.read_text())}))
     file.unlink()
-    assert load_model(str(copy), device="cpu").melody == written.melody
+    assert load_model(str(copy), device="cpu", dtype="float32").melody == written.melody
 
     (copy / "processor_config.json").unlink()
-    without = load_model(str(copy), device="cpu")
+    without = load_model(str(copy), device="cpu", dtype="float32")
     assert without.melody is not None
     assert (without.melody.fft_size, without.melody.hop_length) == (16_384, 4096)
     assert without.fingerprint != written.fingerprint
@@ -114,7 +114,7 @@ def test_a_full_size_model_has_its_window_of_30_seconds(copy: Path) -> None:
         config["chroma_length"] = 235
 
     edit_json(copy / "config.json", enlarge)
-    bundle = load_model(str(copy), device="cpu")
+    bundle = load_model(str(copy), device="cpu", dtype="float32")
     assert (bundle.window_frames, bundle.stride_frames) == (1500, 900)
     assert bundle.melody is not None
     assert bundle.melody.frames == 235 == 1 + bundle.melody.window_samples // bundle.melody.hop_length
@@ -230,7 +230,7 @@ def test_a_damaged_folder_names_what_is_wrong(copy: Path, kind: str) -> None:
     damage, code, named = DAMAGE[kind]
     damage(copy)
     with pytest.raises(RequestError) as error:
-        load_model(str(copy), device="cpu")
+        load_model(str(copy), device="cpu", dtype="float32")
     assert named in error.value.text
     assert error.value.code == code
 
@@ -240,7 +240,7 @@ def test_our_own_layout_has_no_melody_models(tmp_path: Path) -> None:
     write_own_model(folder)
     edit_json(folder / "config.json", lambda config: config.update(model_type="musicgen_melody"))
     with pytest.raises(RequestError) as error:
-        load_model(str(folder), device="cpu")
+        load_model(str(folder), device="cpu", dtype="float32")
     assert (error.value.code, error.value.field) == (ErrorCode.UNSUPPORTED, "model_type")
 
 
@@ -261,6 +261,6 @@ def test_a_model_on_the_hub_is_its_downloaded_folder(monkeypatch: pytest.MonkeyP
         return tiny
 
     monkeypatch.setattr("engine.checkpoints.hub.located", located)
-    bundle = load_model("musicgen-melody", device="cpu")
+    bundle = load_model("musicgen-melody", device="cpu", dtype="float32")
     assert (bundle.name, asked) == ("musicgen-melody", ["facebook/musicgen-melody"])
     assert bundle.melody is not None

@@ -35,7 +35,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(tiny: Path) -> ModelBundle:
-    return load_model(str(tiny), device="cpu")
+    return load_model(str(tiny), device="cpu", dtype="float32")
 
 
 @pytest.fixture
@@ -86,27 +86,27 @@ def test_it_computes_in_the_precision_that_is_asked_for(tiny: Path, bundle: Mode
 
 def test_the_window_ends_where_the_positions_do(copy: Path) -> None:
     edit_config(copy, lambda config: config["daw_bridge"].update(window_seconds=12.8, stride_seconds=6.4))
-    bundle = load_model(str(copy), device="cpu")
+    bundle = load_model(str(copy), device="cpu", dtype="float32")
     assert (bundle.window_frames, bundle.stride_frames) == (160 - 3, (160 - 3) // 2)
 
 
 def test_the_fingerprint_follows_every_file(bundle: ModelBundle, copy: Path) -> None:
-    assert load_model(str(copy), device="cpu").fingerprint == bundle.fingerprint
+    assert load_model(str(copy), device="cpu", dtype="float32").fingerprint == bundle.fingerprint
     seen = {bundle.fingerprint}
     for path, name in ((copy / WEIGHTS, "score.weight"), (copy / "codec" / WEIGHTS, "codebooks.0.embed")):
         weights = load_file(path)
         weights[name] *= 2
         save_file(weights, path)
-        seen.add(load_model(str(copy), device="cpu").fingerprint)
+        seen.add(load_model(str(copy), device="cpu", dtype="float32").fingerprint)
     edit_config(copy, lambda config: config["daw_bridge"].update(status="trained"))
-    trained = load_model(str(copy), device="cpu")
+    trained = load_model(str(copy), device="cpu", dtype="float32")
     assert trained.status == "trained"
     assert len(seen | {trained.fingerprint}) == 4
 
 
 def test_a_model_may_hear_no_score(copy: Path) -> None:
     forget_score(copy)
-    bundle = load_model(str(copy), device="cpu")
+    bundle = load_model(str(copy), device="cpu", dtype="float32")
     assert not bundle.score
     assert bundle.lm.score_weight is None
 
@@ -208,7 +208,7 @@ def test_a_damaged_folder_names_what_is_wrong(copy: Path, kind: str) -> None:
     damage, code, named = DAMAGE[kind]
     damage(copy)
     with pytest.raises(RequestError) as refused:
-        load_model(str(copy), device="cpu")
+        load_model(str(copy), device="cpu", dtype="float32")
     assert named in refused.value.text
     assert refused.value.code == code
 
@@ -221,7 +221,7 @@ def test_the_packaged_model_is_pocket(tiny: Path, monkeypatch: pytest.MonkeyPatc
     assert (entry.name, entry.licence, entry.status, entry.folder) == ("pocket", "MIT", "preview", tiny)
     monkeypatch.setitem(CATALOGUE, "pocket", entry)
     assert find_source("pocket").folder == tiny
-    bundle = load_model("pocket", device="cpu")
+    bundle = load_model("pocket", device="cpu", dtype="float32")
     assert (bundle.name, bundle.status, bundle.score) == ("pocket", "preview", True)
     matrices = (
         tensor
@@ -247,4 +247,4 @@ def test_a_damaged_packaged_model_is_told_when_it_is_loaded(
     (tmp_path / "config.json").write_text(content)
     monkeypatch.setitem(CATALOGUE, "pocket", pocket_entry(tmp_path))
     with pytest.raises(RequestError):
-        load_model("pocket", device="cpu")
+        load_model("pocket", device="cpu", dtype="float32")

@@ -156,7 +156,7 @@ def test_a_journal_knows_where_a_sampler_was(pattern: CodebookPattern, length: i
     for frames in range(prompt, prompt + 30):
         assert sampler.frames_done == frames
         assert sampler.next_frame == windows.next_frame(frames)
-        reached.append((sampler._offset, sampler._next_step))
+        reached.append((sampler._offset, sampler._step))
         # The first step that is drawn anew is that with the first code of the frame that comes next.
         drawn = (sampler._offset, layout.first_step(frames - sampler._offset))
         for earlier, place in enumerate(reached, prompt):

@@ -95,7 +95,8 @@ def test_a_streams_samples_do_not_depend_on_its_neighbours(bundle: ModelBundle) 
 def test_the_stream_whose_owner_would_run_dry_first_comes_first(bundle: ModelBundle) -> None:
     desk = Desk(bundle)
     rich, poor = desk.start(1, None), desk.start(2, None)
-    desk.step(200)
+    desk.step(40)
+    assert rich.frames == poor.frames, "as long as they are of the same age, they share every step"
     desk.scheduler.post(Take(2, poor.samples_out))
     before = rich.frames, poor.frames
     desk.step(10)
@@ -174,6 +175,15 @@ def test_a_patient_stream_takes_no_place_and_steps_aside_until_it_is_played(bund
     desk.scheduler.post(End(1, "cancelled"))
     desk.run()
     assert desk.of(StreamEnded, 3)
+
+
+def test_a_request_says_that_nobody_listens(bundle: ModelBundle) -> None:
+    prepared = [
+        Preparation(bundle).prepare(1, StreamPlan(Generate(prompt="a song", background=background), 1, 1.0)).stream
+        for background in (False, True)
+    ]
+    assert [stream.is_played for stream in prepared] == [True, False]
+    assert prepared[0].ahead < prepared[1].ahead, "before both have begun, what is listened to is first"
 
 
 @pytest.mark.parametrize("steps", [0, 1, 30])
@@ -268,8 +278,8 @@ def test_sound_goes_on_from_the_audio_prompt(bundle: ModelBundle) -> None:
     heard, frames = [], []
     advance = prepared.stream.sampler.advance
 
-    def watched() -> torch.Tensor | None:
-        completed = advance()
+    def watched(*given: torch.Tensor | None) -> torch.Tensor | None:
+        completed = advance(*given)
         if completed is not None:
             frames.append(completed[0])
         return completed

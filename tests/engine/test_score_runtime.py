@@ -40,7 +40,7 @@ class Own:
 
     def __init__(self, folder: Path) -> None:
         self.trained: TrainableLM = write_own_model(folder)
-        self.bundle: ModelBundle = load_model(str(folder), device="cpu")
+        self.bundle: ModelBundle = load_model(str(folder), device="cpu", dtype="float32")
 
     @property
     def lm(self) -> MusicgenLM:
@@ -130,7 +130,7 @@ class _Silence:
 def test_without_a_score_it_is_the_plain_model_bit_for_bit(own: Own, tmp_path: Path) -> None:
     write_own_model(tmp_path)
     forget_score(tmp_path)
-    plain = load_model(str(tmp_path), device="cpu")
+    plain = load_model(str(tmp_path), device="cpu", dtype="float32")
     assert (own.bundle.score, plain.score) == (True, False)
     columns = columns_of(2, 50)
     text = plain.text.encode(TEXTS[0])

@@ -82,6 +82,7 @@ def test_the_addresses_are_those_of_the_process() -> None:
             "forget",
             "ping",
             "status",
+            "replicas",
             "version",
             "models",
             "models/download",

@@ -35,12 +35,16 @@ def write_own_model(
     status: str = "preview",
     seed: int = 1,
     sample_rate: int = 32_000,
+    heads: int = 4,
 ) -> TrainableLM:
-    """Write a model; what is returned has the same weights, which float16 can hold."""
+    """Write a model; what is returned has the same weights, which float16 can hold.
+
+    Heads of whole eights of numbers, 2 or 6 of them, are such as onnxruntime runs.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tokenizer = make_tokenizer(WORDS)
-        lm = _make_lm(len(tokenizer), card, positions, seed)
+        lm = _make_lm(len(tokenizer), card, positions, seed, heads)
         codec = _make_codec(card, sample_rate)
     with tempfile.TemporaryDirectory() as work:
         parts = Path(work)
@@ -74,7 +78,7 @@ def edit_config(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     path.write_text(json.dumps(config), encoding="utf-8")
 
 
-def _make_lm(vocabulary: int, card: int, positions: int, seed: int) -> TrainableLM:
+def _make_lm(vocabulary: int, card: int, positions: int, seed: int, heads: int) -> TrainableLM:
     """Far from first weights, in which much is zero; greedy choices are clear, and a score is heard clearly."""
     lm = TrainableLM(
         codebooks=CODEBOOKS,
@@ -83,7 +87,7 @@ def _make_lm(vocabulary: int, card: int, positions: int, seed: int) -> Trainable
         text_encoder=make_text_encoder(vocabulary, 32, 1, seed),
         dim=48,
         layers=3,
-        heads=4,
+        heads=heads,
         ff_dim=96,
         positions=positions,
     )

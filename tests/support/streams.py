@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +31,8 @@ def frames_of(stream: EngineStream, most: int = 10**6) -> Iterator[tuple[NDArray
     codes: list[NDArray[np.int64]] = []
     advance = stream.sampler.advance
 
-    def watched() -> torch.Tensor | None:
-        made = advance()
+    def watched(*given: Any) -> torch.Tensor | None:
+        made = advance(*given)
         if made is not None:
             codes.append(made[0].numpy())
         return made

@@ -94,6 +94,20 @@ def test_stream_equals_whole_clip(name: str, frames: int) -> None:
         assert (audio - expected).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_graph_makes_what_the_layers_make(name: str) -> None:
+    fast = SpectralCodec(network(name), channels=2)
+    assert fast.accelerate(threads=1)
+    assert fast.network.graph is not None
+    assert fast.network.graph.layers == len(fast.network.layers) - 1, "all but the inverse transforms"
+    codes = random_codes(fast, 60)
+    expected = SpectralCodec(network(name), channels=2).decode(codes)
+    for sizes in ([1] * 60, [3, 1, 40, 16]):
+        stream = fast.stream()
+        parts = [stream.decode(part) for part in codes.split(sizes, 1)] + [stream.flush()]
+        assert (torch.cat(parts, 1) - expected).abs().max() < 1e-5
+
+
 def test_drawn_phases_are_the_same_everywhere() -> None:
     """Their values are part of the format: on another machine, or with another torch, a take must not sound different."""
     directions = drawn_directions(SpectralConfig())

@@ -27,12 +27,13 @@ from engine.checkpoints.audiocraft.lm import (
     stored_table,
     without_style,
 )
-from engine.checkpoints.audiocraft.magnet import in_segments
+from engine.checkpoints.audiocraft.magnet import in_segments, is_magnet
 from engine.checkpoints.audiocraft.package import CODEC_FILE, Package, Pointer, codec_of, lm_file, read_weights
 from engine.checkpoints.audiocraft.style import read_style
 from engine.checkpoints.audiocraft.text import find_text_encoder, load_text_encoder, text_files
 from engine.checkpoints.bundle import ModelBundle, UsualSampling, fingerprint_of, window_in_frames
 from engine.checkpoints.devices import Precision
+from engine.checkpoints.running import settled
 from engine.conditioning.melody import MelodyFacts
 from engine.conditioning.text import TextConditioner
 from engine.runtime.audio_codec import AudioCodec
@@ -124,6 +125,8 @@ def load_folder(
         return load_jasco(folder, package, name, device, precision, text_encoder=text_encoder)
     model = read_folder(folder, package, text_encoder=text_encoder, device=device)
     shape, codec = model.shape, model.codec
+    if not is_magnet(package.config):
+        precision = settled(precision, shape, device)
     lm = build_lm(shape, package, model.lm_weights, device, precision)
     style = None
     if model.facts.style:
