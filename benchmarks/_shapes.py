@@ -21,7 +21,8 @@ from engine.checkpoints.pocket import pocket_folder
 from engine.checkpoints.running import check_names
 from engine.checkpoints.section import CONFIG_FILE, SECTION
 from engine.checkpoints.torchaudio_guard import ensure_torchaudio
-from engine.runtime.codec import Codec
+from engine.runtime.audio_codec import AudioCodec
+from engine.runtime.codec import Codec, StreamedCodec
 from engine.runtime.lm import LMConfig, MusicgenLM
 from engine.runtime.patterns import DelayPattern
 from protocols.errors import ErrorCode, RequestError
@@ -184,6 +185,12 @@ def run_by(lm: MusicgenLM, runner: str, precision: Precision, kv_cache: str = "a
 def build_codec(shape: ModelShape, device: torch.device) -> Codec:
     """Our codec; in single precision, as a loaded one is."""
     return Codec(build_peer_codec(shape), 1, device, torch.float32)
+
+
+def decode_faster(codec: AudioCodec) -> None:
+    """Let the codec decode as an engine has it do, where it can."""
+    if isinstance(codec, StreamedCodec):
+        codec.accelerate(torch.get_num_threads())
 
 
 def build_peer_codec(shape: ModelShape) -> Any:

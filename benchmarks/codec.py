@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks._figures import show, table
 from benchmarks._limits import at_most, lines
 from benchmarks._machine import describe_machine, load
-from benchmarks._shapes import SHAPES, build_codec, build_peer_codec, find_shape
+from benchmarks._shapes import SHAPES, build_codec, build_peer_codec, decode_faster, find_shape
 from benchmarks._steps import stopwatch
 from engine.checkpoints import load_model
 from engine.checkpoints.devices import pick_device
@@ -87,6 +87,7 @@ def measure(
     torch.manual_seed(1)
     machine = describe_machine()
     codec: AudioCodec = build_codec(find_shape(name), where) if by_shape else load_model(name, device=device).codec
+    decode_faster(codec)
     rate = float(codec.frame_rate)
     sizes = _by_size(codec, rate)
     aged = _age(codec, rate, minutes, chunk)

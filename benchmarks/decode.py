@@ -26,7 +26,7 @@ from torch import nn
 from benchmarks._figures import show, table
 from benchmarks._limits import at_least, at_most, lines
 from benchmarks._machine import describe_machine, load
-from benchmarks._shapes import SHAPES, all_weights, build_codec, build_lm, build_peer, find_shape, run_by
+from benchmarks._shapes import SHAPES, all_weights, build_codec, build_lm, build_peer, decode_faster, find_shape, run_by
 from benchmarks._steps import (
     CODEC_CHUNK,
     GUIDANCE,
@@ -255,6 +255,8 @@ def _load_ours(
     if not by_shape:
         bundle = load_model(name, device=str(device), dtype=dtype, runner="plain", kv_cache="float32")
         precision = pick_precision(bundle.precision, device)
+        if runner != "plain":
+            decode_faster(bundle.codec)
         return bundle.lm, bundle.codec, precision, run_by(bundle.lm, runner, precision, kv_cache)
     shape = find_shape(name)
     config = shape.lm_config()
@@ -264,7 +266,10 @@ def _load_ours(
     if lacks:
         raise RequestError(ErrorCode.UNSUPPORTED, "model-shape", name, f"a machine with more memory: {lacks}")
     lm = build_lm(shape, device, precision)
-    return lm, build_codec(shape, device), precision, run_by(lm, runner, precision, kv_cache)
+    codec = build_codec(shape, device)
+    if runner != "plain":
+        decode_faster(codec)
+    return lm, codec, precision, run_by(lm, runner, precision, kv_cache)
 
 
 def _measure_peer(

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from engine.cores import model_threads
+from engine.cores import model_threads, wait_quietly
 from protocols.errors import RequestError
 from protocols.logs import configure_logs
 from protocols.settings import Settings
@@ -36,6 +36,7 @@ class Replica:
 
         Whatever else goes wrong is raised, and comes to the front as Ray tells it.
         """
+        wait_quietly()  # before torch is loaded
         import ray
 
         from engine.process import EngineProcess

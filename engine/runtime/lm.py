@@ -292,8 +292,9 @@ class MusicgenLM(nn.Module):
         length = text.shape[0]
         packed = torch.empty(config.layers, length, 2 * config.dim, device=self.device, dtype=self.cache_dtype)
         if length:
-            for layer, slot in zip(cast("Sequence[DecoderLayer]", self.layers), packed, strict=True):
-                slot.copy_(layer.text_keys_values(text))
+            told = None if self.runner is None else self.runner.texts(text)
+            for index, layer in enumerate(cast("Sequence[DecoderLayer]", self.layers)):
+                packed[index] = layer.text_keys_values(text) if told is None else layer.normed_text(told[index])
         split = packed.view(config.layers, length, 2, config.heads, config.head_dim)
         return split.permute(0, 2, 3, 1, 4).contiguous()
 

@@ -36,6 +36,12 @@ class Runner(Protocol):
     def remember(self, session: Session) -> None:
         """Note what a session's rows are and look at, before it hears anything more: `Session.looked_at` and `Session.leads`."""
 
+    def texts(self, text: Tensor) -> Tensor | None:
+        """`DecoderLayer.cross_kv` of projected text ``[length, dim]`` for every layer, ``[layers, length, 2 · dim]``; on any thread.
+
+        A word's numbers do not depend on how many words there are. None: the modules are to do it.
+        """
+
     def append(self, x: Tensor, session: Session, start: int) -> Tensor:
         """Run ``[rows, n, dim]``, positions added, which stand at slots ``start…`` of the session's caches, through the layers.
 

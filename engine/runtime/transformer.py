@@ -218,7 +218,10 @@ class DecoderLayer(nn.Module):
 
     def text_keys_values(self, text: Tensor) -> Tensor:
         """What cross-attention looks at of projected text ``[length, dim]``: ``[length, 2 · dim]``, keys before values."""
-        keys_values: Tensor = self.cross_kv(text)
+        return self.normed_text(self.cross_kv(text))
+
+    def normed_text(self, keys_values: Tensor) -> Tensor:
+        """What `cross_kv` gives for a text, ``[length, 2 · dim]``, as cross-attention looks at it."""
         if not self._variant.cross_qk_norm:
             return keys_values
         keys, values = keys_values.chunk(2, dim=1)

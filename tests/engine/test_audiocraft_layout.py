@@ -128,7 +128,7 @@ def test_every_form_is_the_same_model(form: Any, small: Path, tmp_path: Path) ->
 
 def test_the_text_encoder_may_be_somewhere_else(small: Path, tmp_path: Path) -> None:
     folder = write_audiocraft_checkpoint(tmp_path / "bare", dim=32, layers=2, card=16, text_encoder=False)
-    bundle = load_model(str(folder), device="cpu", text_encoder=str(small / TEXT_ENCODER))
+    bundle = load_model(str(folder), device="cpu", dtype="float32", text_encoder=str(small / TEXT_ENCODER))
     assert bundle.fingerprint == load_model(str(small), device="cpu", dtype="float32").fingerprint
     wide = write_audiocraft_checkpoint(tmp_path / "wide", dim=32, layers=2, card=16, text_dim=40)
     error = refused(folder, text_encoder=str(wide / TEXT_ENCODER))

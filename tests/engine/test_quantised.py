@@ -105,7 +105,8 @@ def test_it_is_small() -> None:
 def test_blocks_follow_the_matrix() -> None:
     for outputs, inputs, block in ((1024, 1024, 128), (2048, 576, 64), (2048, 544, 32), (320, 1024, 32), (16, 20, 32)):
         assert BlockWeight(torch.zeros(outputs, inputs)).block == block
-    assert BlockWeight(torch.zeros(1024, 1024), "int4").block == 32
+    assert BlockWeight(torch.zeros(1024, 1024), "int4").block == 64
+    assert BlockWeight(torch.zeros(320, 1024), "int4").block == 32
     assert BlockWeight(matrix(8, 20)).plain().shape == (8, 20)
 
 

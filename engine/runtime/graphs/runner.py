@@ -99,6 +99,10 @@ class GraphRunner:
         """See `Runner.remember`; the tables are written with the next step."""
         self._blocks.pop(session, None)
 
+    def texts(self, text: Tensor) -> Tensor | None:
+        """See `Runner.texts`: by the modules."""
+        return None
+
     def append(self, x: Tensor, session: Session, start: int) -> Tensor:
         """See `Runner.append`: by the model's modules, which have nothing to gain from a graph."""
         session.make_room(start + x.shape[1])

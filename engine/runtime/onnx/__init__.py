@@ -10,6 +10,7 @@ import torch
 from engine.runtime.caches import CacheScales, find_scales
 from engine.runtime.onnx.graph import unsupported, unsupported_shape, weights_of
 from engine.runtime.onnx.runner import OnnxRunner
+from engine.runtime.onnx.texts import Texts
 from engine.runtime.transformer import DecoderLayer
 
 if TYPE_CHECKING:
@@ -44,13 +45,14 @@ def attach(lm: MusicgenLM, threads: int = 0, *, kv_cache: CacheForm = "auto", ke
         raise ValueError(f"onnxruntime cannot run this model: {reason}")
     threads = threads or torch.get_num_threads()
     scales: list[CacheScales] | None = None
+    texts = Texts(lm) if Texts.covers(lm) else None
     if cache_form(lm.config.dim, kv_cache) == "int8":
-        lm.runner = OnnxRunner(lm, threads)
+        lm.runner = OnnxRunner(lm, threads, texts=texts)
         scales = find_scales(lm)
         lm.runner = None  # before the next one is made, which is as large
         for layer, own in zip(cast("Sequence[DecoderLayer]", lm.layers), scales, strict=True):
             layer.cache_scales = own
-    lm.runner = runner = OnnxRunner(lm, threads, scales)
+    lm.runner = runner = OnnxRunner(lm, threads, scales, texts)
     if not keep:
         for weight in weights_of(lm):
             weight.release()

@@ -67,15 +67,23 @@ def unsupported_shape(config: LMConfig) -> str | None:
 
 
 def linears_of(lm: MusicgenLM) -> list[Linear]:
-    """The linear layers that the graph runs: all but the one that makes keys and values of a text, which runs once."""
+    """The linear layers that a step runs: all but those that make keys and values of a text, which run once."""
     layers = cast("Sequence[DecoderLayer]", lm.layers)
     inside = [module for layer in layers for name, module in layer.named_children() if name != "cross_kv"]
     return [module for module in [*inside, lm.heads] if isinstance(module, Linear)]
 
 
+def text_linears_of(lm: MusicgenLM) -> list[Linear]:
+    """Those that make keys and values of a text, layer by layer; none without cross-attention."""
+    if not lm.config.cross_attention:
+        return []
+    return [layer.cross_kv for layer in cast("Sequence[DecoderLayer]", lm.layers)]
+
+
 def weights_of(lm: MusicgenLM) -> list[BlockWeight]:
-    """Those of the matrices of `linears_of` that are in few bits."""
-    return [linear.rounded for linear in linears_of(lm) if isinstance(linear.rounded, BlockWeight)]
+    """Those of the matrices of `linears_of` and `text_linears_of` that are in few bits."""
+    every = [*linears_of(lm), *text_linears_of(lm)]
+    return [linear.rounded for linear in every if isinstance(linear.rounded, BlockWeight)]
 
 
 def _readable(linear: Linear) -> bool:
@@ -97,6 +105,14 @@ def step_graph(lm: MusicgenLM, scales: Sequence[CacheScales] | None = None) -> S
         scales: of the caches, layer by layer, which are then eight bits wide; None: single precision.
     """
     return _Builder(lm, scales).build()
+
+
+def text_graph(lm: MusicgenLM) -> StepGraph:
+    """What makes keys and values of a text: ``x [length, dim]``, projected, to ``told0… [length, 2 · dim]``, keys before values.
+
+    Keys are not normed yet. The length is to be even, as rows of a step are.
+    """
+    return _Builder(lm, None).build_texts()
 
 
 class _Builder:
@@ -126,11 +142,20 @@ class _Builder:
         self._linear(lm.heads, "heard", "logits")
         self._give("hidden", _FLOAT, ["rows", "n", config.dim])
         self._give("logits", _FLOAT, ["rows", "scored_n", config.num_codebooks * config.card])
+        return self._built("step")
+
+    def build_texts(self) -> StepGraph:
+        dim = self._lm.config.dim
+        self._take("x", _FLOAT, ["length", dim])
+        for index, linear in enumerate(text_linears_of(self._lm)):
+            self._linear(linear, "x", f"told{index}")
+            self._give(f"told{index}", _FLOAT, ["length", 2 * dim])
+        return self._built("texts")
+
+    def _built(self, name: str) -> StepGraph:
         held = [given_outside(name, value) for name, value in self._weights.items()]
-        graph = helper.make_graph(self._nodes, "step", self._inputs, self._outputs, held)
-        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(OPS, 1)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
-        return StepGraph(model.SerializeToString(), self._weights)
+        graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, held)
+        return StepGraph(serialised(graph), self._weights)
 
     def _layer(self, index: int, layer: DecoderLayer, stream: str, normed: str, following: Any) -> tuple[str, str]:
         """One layer from its normed input on: the stream after it, and that normed for what follows."""

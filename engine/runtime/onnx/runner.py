@@ -16,6 +16,7 @@ from engine.runtime.caches import CacheScales
 from engine.runtime.onnx.arena import Arena, Shape
 from engine.runtime.onnx.graph import step_graph, weights_of
 from engine.runtime.onnx.opening import open_session, packs_codes
+from engine.runtime.onnx.texts import Texts
 
 if TYPE_CHECKING:
     from engine.runtime.language_model import Step
@@ -45,12 +46,19 @@ class OnnxRunner:
         lm: the model, whose matrices are in few bits; kept by a weak reference.
         threads: of the CPU.
         scales: of caches of eight bits, layer by layer; None: single precision.
+        texts: what makes keys and values of a text; None: the modules do.
     """
 
     name = "onnx"
     grain = 0
 
-    def __init__(self, lm: MusicgenLM, threads: int, scales: Sequence[CacheScales] | None = None) -> None:
+    def __init__(
+        self,
+        lm: MusicgenLM,
+        threads: int,
+        scales: Sequence[CacheScales] | None = None,
+        texts: Texts | None = None,
+    ) -> None:
         config = lm.config
         self.threads = threads
         self._lm = weakref.ref(lm)
@@ -66,6 +74,7 @@ class OnnxRunner:
         self._columns = (config.num_codebooks, config.card)
         self._slots = config.max_positions
         self._session, self._kept, self._weight_bytes = _load(lm, threads, scales)
+        self._texts = texts
         self._null: Tensor | None = None
         if config.cross_attention and config.variant.attention_bias:
             self._null = lm.condition(None).keys_values  # keys and values of nothing are biases
@@ -106,6 +115,10 @@ class OnnxRunner:
                 texts: list[Tensor | None] = list(session.looked_at)
                 texts += [self._null] * (session.rows - len(texts))
                 arena.look_at(first, texts + [None] * (rows - len(texts)))
+
+    def texts(self, text: Tensor) -> Tensor | None:
+        """See `Runner.texts`. Takes no lock: a text is prepared while others step."""
+        return None if self._texts is None else self._texts(text)
 
     def append(self, x: Tensor, session: Session, start: int) -> Tensor:
         """See `Runner.append`."""
