@@ -1,8 +1,8 @@
-"""Whether what runs a model fast draws the same tokens as the model's own modules, in the same precision."""
+"""Whether what runs a model fast draws the same tokens as its plain run in the same precision."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,13 +11,15 @@ from torch import Tensor
 from benchmarks._steps import GUIDANCE, TOP_K
 from engine.runtime.conditions import Condition
 from engine.runtime.lm import MusicgenLM
+from engine.runtime.onnx import OnnxRunner
+from engine.runtime.onnx.reference import PlainKernels
+from engine.runtime.runner import Runner
 from engine.runtime.sampling import SamplingSettings, guide, sample
 
-TIE, ROUNDED_TIE = 1e-3, 0.1
-"""In nats: by so little the token that the modules draw leads the other where both count as equally likely to win.
+TIE = 1e-3
+"""In nats: by so little the token that a GPU's modules draw leads the other where both count as equally likely to win.
 
-The second is for matrices of few bits on a CPU, whose activations are rounded to eight bits: the last bit of a sum decides now and
-then to which side, and one side or the other moves logits by hundredths.
+The kernels of captured graphs sum in another order. On a CPU there are no ties: what is compared there are the same kernels.
 """
 
 
@@ -26,15 +28,19 @@ class Equality:
     """What two ways of running a model made of the same past and the same dice.
 
     Attributes:
+        against: what the runner is compared with: ``plain kernels`` or ``modules``.
         tokens: that were compared.
         equal: share of them that is the same.
         different: how many are not.
-        ties: how many of those the modules had as near to the one that they drew as rounding is; see `TIE`.
+        ties: how many of those the other way had nearer to the one that it drew than `tie_nats`.
         widest_gap: the largest distance of one that is different, in nats; 0 where none is.
         logits_rms: root mean square of how far guided logits are apart.
-        kl_nats: mean Kullback-Leibler divergence of the runner's distributions from the modules'.
+        kl_nats: mean Kullback-Leibler divergence of the runner's distributions from the other way's.
+        tie_nats: see `TIE`; 0 where nothing counts as one.
+        modules: how far the modules' emulation of the kernels is, where the kernels are what is compared with.
     """
 
+    against: str
     tokens: int
     equal: float
     different: int
@@ -43,6 +49,7 @@ class Equality:
     logits_rms: float
     kl_nats: float
     tie_nats: float
+    modules: Equality | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For the record."""
@@ -53,9 +60,10 @@ class Equality:
 def compare(
     lm: MusicgenLM, condition: Condition, *, prompt: int, frames: int, seed: int = 1, tie: float = TIE
 ) -> Equality | None:
-    """Sample with the runner, then let the modules draw each token again from what the runner has made before it.
+    """Sample with the runner, then draw each token again the plain way from what the runner has made before it.
 
-    Both start from generators in the same state, and a draw takes as much from them whatever comes of it. So one token that differs
+    The plain way is that of the same precision: onnxruntime's kernels one by one (`PlainKernels`), or else the modules. Both
+    start from generators in the same state, and a draw takes as much from them whatever comes of it. So one token that differs
     leads to no other.
 
     Args:
@@ -64,7 +72,7 @@ def compare(
         prompt: random frames that both hear first.
         frames: that are sampled.
         seed: of prompt and draws.
-        tie: what counts as one, in nats.
+        tie: what counts as one beside the modules, in nats.
 
     Returns:
         None where the modules run the model anyway.
@@ -75,19 +83,30 @@ def compare(
     codes = torch.randint(lm.card, (1, lm.pattern.num_codebooks, prompt), generator=torch.Generator().manual_seed(seed))
     made = lm.pattern.layout(prompt + frames).sequence(codes.to(lm.device), lm.special_token)
     fast = _walk(lm, condition, made, prompt, frames, seed)
-    lm.runner = None
-    try:
-        plain = _walk(lm, condition, made, prompt, frames, seed, known=True)
-    finally:
-        lm.runner = runner
+
+    def beside(other: Runner | None, tie: float) -> Equality:
+        lm.runner = other
+        try:
+            plain = _walk(lm, condition, made, prompt, frames, seed, known=True)
+        finally:
+            lm.runner = runner
+        return _apart(fast, plain, "modules" if other is None else other.name, tie)
+
+    if not isinstance(runner, OnnxRunner):
+        return beside(None, tie)
+    return replace(beside(PlainKernels(lm), 0), modules=beside(None, tie))
+
+
+def _apart(fast: _Walk, plain: _Walk, against: str, tie: float) -> Equality:
     tokens, gaps = plain.tokens, plain.gaps
     apart = torch.stack(fast.logits).double() - torch.stack(plain.logits).double()
     ours, theirs = (torch.stack(way.logits).double().log_softmax(-1) for way in (fast, plain))
     return Equality(
+        against=against,
         tokens=tokens,
         equal=round(1 - len(gaps) / tokens, 6),
         different=len(gaps),
-        ties=sum(gap <= tie for gap in gaps),
+        ties=sum(gap < tie for gap in gaps),
         widest_gap=round(max(gaps, default=0.0), 6),
         logits_rms=float(f"{float(apart.square().mean().sqrt()):.4g}"),
         kl_nats=float(f"{float((theirs.exp() * (theirs - ours)).sum(-1).mean()):.4g}"),

@@ -37,7 +37,7 @@ class Runner(Protocol):
         """Note what a session's rows are and look at, before it hears anything more: `Session.looked_at` and `Session.leads`."""
 
     def texts(self, text: Tensor) -> Tensor | None:
-        """`DecoderLayer.cross_kv` of projected text ``[length, dim]`` for every layer, ``[layers, length, 2 · dim]``; on any thread.
+        """`DecoderLayer.cross_kv` of projected text ``[length, dim]``, layer by layer: ``[layers, length, 2 · dim]``. Any thread.
 
         A word's numbers do not depend on how many words there are. None: the modules are to do it.
         """

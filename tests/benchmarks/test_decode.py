@@ -18,10 +18,11 @@ from benchmarks._tokens import compare
 from benchmarks._traffic import traffic_of, weight_bytes
 from engine.checkpoints import load_model, pocket
 from engine.checkpoints.devices import Precision
+from engine.runtime import onnx
 from engine.runtime.language_model import Step
 from engine.runtime.linear import Linear
 from engine.runtime.lm import MusicgenLM
-from engine.runtime.quantised import Form
+from engine.runtime.quantised import BlockWeight, Form
 from engine.runtime.session import Session
 from protocols.errors import ErrorCode, RequestError
 from tests.support.own_models import write_own_model
@@ -79,7 +80,8 @@ def test_every_figure_stands_beside_the_peers_and_the_floor(tiny: str) -> None:
     assert [one["dtype"] for one in result["precisions"]] == ["int8", "float32"]
     assert [one["runner"] for one in result["precisions"]] == ["onnx", "plain"]
     rounded, whole = result["precisions"]
-    assert rounded["tokens"]["tokens"] == 24
+    assert (rounded["tokens"]["tokens"], rounded["tokens"]["equal"]) == (24, 1.0)
+    assert (rounded["tokens"]["against"], rounded["tokens"]["modules"]["against"]) == ("plain kernels", "modules")
     assert whole["tokens"] is None, "the modules themselves"
     assert rounded["weights_mb"] < whole["weights_mb"] / 2
     assert (result["threads"], result["rows"], result["context"], result["dtype"]) == (1, 2, 6, "int8")
@@ -108,13 +110,18 @@ def test_without_the_memory_the_peer_is_left_out_and_the_reason_said(
 
 
 def test_limits_are_those_of_the_machine_and_the_model() -> None:
-    tokens = {"tokens": 100, "different": 2, "ties": 2, "kl_nats": 3e-3}
+    tokens = {"against": "plain kernels", "tokens": 100, "different": 0, "ties": 0, "kl_nats": 3e-3}
     column = {"dtype": "int8", "runner": "onnx", "realtime": 1.2, "of_floor": 0.5, "step_ms": 2.0, "tokens": tokens}
-    real_time, same, apart = decode._limits("musicgen-small", CPU, 4, [column], 100.0)
+    real_time, same = decode._limits("musicgen-small", CPU, 4, [column], 100.0)
     assert (real_time["limit"], real_time["value"], real_time["kept"]) == (1.0, 1.2, True)
+    assert (same["value"], same["kept"]) == (1, True)
+    off = column | {"tokens": tokens | {"different": 1, "ties": 1}}
+    assert decode._limits("musicgen-small", CPU, 4, [off], 100.0)[1]["kept"] is False, "there are no ties"
+    modules = column | {"tokens": tokens | {"against": "modules", "different": 2, "ties": 2}}
+    same, apart = decode._limits("pocket", torch.device("cuda"), 1, [modules], 100.0)
     assert (same["value"], same["kept"]) == (1, True), "ties are no difference"
     assert (apart["value"], apart["kept"]) == (3e-3, False)
-    assert len(decode._limits("musicgen-small", CPU, 2, [column], None)) == 2, "real time is asked of four threads"
+    assert len(decode._limits("musicgen-small", CPU, 2, [column], None)) == 1, "real time is asked of four threads"
     on_a_gpu = decode._limits("musicgen-medium", torch.device("cuda"), 1, [column | {"tokens": None}], 100.0)
     assert [(limit["limit"], limit["kept"]) for limit in on_a_gpu] == [(0.6, False), (15, True)]
     unmeasured = decode._limits("musicgen-medium", torch.device("cuda"), 1, [column], None)
@@ -182,6 +189,9 @@ class _ByModules:
     def remember(self, session: Session) -> None:
         session.pack_texts()
 
+    def texts(self, text: Tensor) -> None:
+        return None
+
     def append(self, x: Tensor, session: Session, start: int) -> Tensor:
         return self._lm.by_modules(x, session, start)
 
@@ -214,6 +224,24 @@ def test_tokens_are_compared_with_those_of_the_modules(twist: Callable[[Tensor],
     all_ties = compare(lm, condition, prompt=3, frames=5, tie=float("inf"))
     assert all_ties is not None
     assert all_ties.ties == all_ties.different == found.different
+
+
+def test_onnxruntime_is_compared_with_its_own_kernels() -> None:
+    torch.manual_seed(4)
+    lm = build_lm(TINY, CPU, Precision("int8", torch.float32, "int8"))
+    runner = onnx.attach(lm, 1, keep=True)
+    condition = lm.condition(torch.randn(3, TINY.text_dim))
+    found = compare(lm, condition, prompt=3, frames=20)
+    assert found is not None
+    assert (found.against, found.equal, found.different, found.logits_rms) == ("plain kernels", 1.0, 0, 0.0)
+    assert found.modules is not None
+    assert found.modules.logits_rms > 0
+    assert lm.runner is runner
+    assert isinstance(lm.heads.rounded, BlockWeight)
+    lm.heads.rounded.scales = -lm.heads.rounded.scales  # as only the plain run, which is laid out anew, is given them
+    wrong = compare(lm, condition, prompt=3, frames=20)
+    assert wrong is not None
+    assert wrong.different > 0
 
 
 def test_a_shape_is_written_as_a_checkpoint_that_loads(tiny: str) -> None:

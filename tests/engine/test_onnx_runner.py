@@ -9,7 +9,6 @@ import weakref
 from collections.abc import Callable
 from itertools import pairwise
 
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor
@@ -19,7 +18,8 @@ from engine.runtime.conditions import Condition, Mix
 from engine.runtime.language_model import Step
 from engine.runtime.linear import Linear
 from engine.runtime.lm import LMConfig, MusicgenLM
-from engine.runtime.onnx import OnnxRunner, arena, attach, cache_form, opening, unsupported, unsupported_shape
+from engine.runtime.onnx import OnnxRunner, arena, attach, cache_form, unsupported, unsupported_shape
+from engine.runtime.onnx.reference import PlainKernels
 from engine.runtime.sampler import FrameSampler
 from engine.runtime.sampling import SamplingSettings
 from engine.runtime.session import Session
@@ -125,16 +125,28 @@ def test_rounded_it_is_the_rounded_model(kind: Kind, form: str) -> None:
     assert off.square().mean() < 0.1 * (plain - exact).square().mean()
 
 
-@pytest.mark.parametrize("caches", ["float32", "int8"])
-def test_tokens_are_those_of_the_same_kernels_node_by_node(caches: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One thread, nothing joined or reordered by an optimiser, one stream alone: the plain run of the same arithmetic."""
-    lm = random_lm("score")
-    lm.pack("int8")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("form", "caches"), [("int8", "float32"), ("int4", "float32"), ("int8", "int8")])
+def test_tokens_are_those_of_the_same_kernels_run_plainly(kind: Kind, form: str, caches: str) -> None:
+    lm = random_lm(kind)
+    lm.pack(form)  # type: ignore[arg-type]
     attach(lm, 2, kv_cache=caches, keep=True)  # type: ignore[arg-type]
-    tokens = stream(lm)
-    monkeypatch.setattr(opening, "LEVEL", onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
-    attach(lm, 1, kv_cache=caches, keep=True)  # type: ignore[arg-type]
+    logits, tokens = scored(lm, condition(lm, 0)), stream(lm)
+    lm.runner = PlainKernels(lm)
+    assert torch.equal(scored(lm, condition(lm, 0)), logits)
     assert torch.equal(stream(lm), tokens)
+
+
+def test_the_plain_run_of_the_kernels_is_the_model_but_for_rounding() -> None:
+    lm = random_lm("cross")
+    expected = scored(lm, condition(lm, 0))
+    lm.runner = PlainKernels(lm)
+    assert torch.allclose(scored(lm, condition(lm, 0)), expected, atol=2e-5)
+    packed = random_lm("cross")
+    packed.pack("int8")
+    attach(packed, 1)
+    with pytest.raises(ValueError, match="not there to be read"):
+        PlainKernels(packed)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -370,7 +382,7 @@ def test_the_modules_let_their_codes_go() -> None:
     size, error = lm.size, lm.rounding_error
     before = scored(lm, condition(lm, 0))
     attach(lm, 1)
-    inside = [layer.ff_in for layer in lm.layers]
+    inside = [linear for layer in lm.layers for linear in (layer.ff_in, layer.cross_kv)]
     assert all(isinstance(linear, Linear) and not linear.rounded.codes.numel() for linear in inside)  # type: ignore[union-attr]
     assert (lm.size, lm.rounding_error) == (size, error)
     for _ in range(3):
@@ -379,6 +391,55 @@ def test_the_modules_let_their_codes_go() -> None:
     lm.runner = None
     with pytest.raises(RuntimeError, match="let go"):
         scored(lm, condition(lm, 0))
+
+
+@pytest.mark.parametrize("form", ["int8", "int4"])
+@pytest.mark.parametrize("dim", [40, 768])
+def test_a_word_does_not_know_how_many_there_are(form: str, dim: int) -> None:
+    """Its numbers are those of the plain product, and the same to the bit in a text of any length; blocks are small and large."""
+    biased = Variant(attention_bias=True)
+    lm = MusicgenLM(LMConfig(dim, 2, dim // 8, 32, MUSICGEN_DELAYS, CARD, TEXT_DIM, True, 50, variant=biased))
+    generator = torch.Generator().manual_seed(7)
+    for parameter in lm.parameters():
+        parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
+    lm.pack(form)  # type: ignore[arg-type]
+    runner = attach(lm, 1, kv_cache="float32", keep=True)
+    words = torch.randn(21, dim, generator=generator) * torch.linspace(0.1, 3, 21).unsqueeze(1)
+    told = runner.texts(words)
+    assert told is not None
+    plain = torch.stack([layer.cross_kv(words) for layer in lm.layers])  # type: ignore[operator]
+    assert (told - plain).abs().max() < 1e-5 * plain.abs().max()
+    for length in (1, 2, 3, 8, 13, 20):
+        alone = runner.texts(words[:length])
+        last = runner.texts(words[-length:])
+        assert alone is not None
+        assert last is not None
+        assert torch.equal(alone, told[:, :length])
+        assert torch.equal(last, told[:, -length:])
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_texts_of_variants_are_those_of_the_modules(name: str) -> None:
+    lm = variant_lm(VARIANTS[name])
+    lm.pack("int8")
+
+    def conditions() -> list[Tensor | None]:
+        heard = [lm.condition(None), *(condition(lm, number, length) for number, length in enumerate((1, 6, 17)))]
+        return [part for one in heard for part in (one.keys_values, one.null_keys_values)]
+
+    expected = conditions()
+    runner = attach(lm, 1)
+    assert runner.texts(torch.ones(1, 32)) is not None
+    for made, plain in zip(conditions(), expected, strict=True):
+        assert (made is None) == (plain is None)
+        if made is not None and plain is not None:
+            assert made.shape == plain.shape
+            assert torch.allclose(made, plain, rtol=0, atol=1e-5 * float(plain.abs().max()) if plain.numel() else 0)
+
+
+def test_matrices_in_single_precision_make_texts_by_the_modules() -> None:
+    lm = random_lm("cross")
+    assert attach(lm, 1).texts(torch.ones(1, lm.config.dim)) is None
 
 
 def test_a_model_goes_when_nobody_holds_it() -> None:

@@ -49,7 +49,7 @@ def engine_samples(engine: Process, **request: object) -> NDArray[np.float32]:
 
 
 def test_what_leaves_portaudio_is_what_the_engine_made(jack: JackServer, tmp_path: Path) -> None:
-    seconds = 30.0
+    seconds = 12.0
     sound = ("bridge.output=JACK", "bridge.prebuffer_ms=400")
     with (
         running("engine", engine_settings(tmp_path), tmp_path / "engine.log") as engine,

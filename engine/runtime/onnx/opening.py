@@ -20,18 +20,19 @@ _ERRORS = 3
 """Of onnxruntime's log: errors and worse only."""
 
 
-def open_session(model: bytes, weights: Mapping[str, Tensor], threads: int) -> Any:
+def open_session(model: bytes, weights: Mapping[str, Tensor], threads: int, *, level: Any = LEVEL) -> Any:
     """A session on the CPU.
 
     Args:
         model: serialised.
         weights: given from outside. onnxruntime goes on reading their memory, but for codes that it packs; see `packs_codes`.
         threads: that a run may take.
+        level: what onnxruntime may change of the graph.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS
-    options.graph_optimization_level = LEVEL
+    options.graph_optimization_level = level
     # Between two steps others want the cores: torch's threads, which decode, and the host's.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor.numpy()) for tensor in weights.values()]
