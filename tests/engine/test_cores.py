@@ -55,6 +55,8 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise() -> None:
     environment = {"KMP_BLOCKTIME": "7"}
     wait_quietly(environment)
     assert environment == {**WAITING, "KMP_BLOCKTIME": "7"}
+    wait_quietly(told := {"OMP_WAIT_POLICY": "ACTIVE"})
+    assert told == {"OMP_WAIT_POLICY": "ACTIVE"}
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads are pinned on Linux only")
