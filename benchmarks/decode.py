@@ -374,7 +374,10 @@ def _limits(
     """What has been set for such a model on such a machine; equal tokens everywhere."""
     found, main = [], columns[0]
     if device.type == "cpu" and (name, threads) in _REALTIME:
-        found.append(at_least("real time", _REALTIME[name, threads], main["realtime"]))
+        # In any precision: which one it takes depends on how fast the memory is.
+        best = max(columns, key=lambda column: column["realtime"])
+        what = f"real time, {best['dtype']} by {best['runner']}"
+        found.append(at_least(what, _REALTIME[name, threads], best["realtime"]))
     if device.type == "cuda" and name in _OF_FLOOR:
         times = None if peer_step is None else round(peer_step / main["step_ms"], 2)
         found += [at_least("share of the floor's speed", _OF_FLOOR[name], main["of_floor"])]

@@ -42,6 +42,9 @@ _DUE_S = 0.25
 _TURNS_OF_OTHERS = 15
 """So many pieces of work go to those who are about to run dry before a stream that wants to begin has its turn again."""
 
+_QUIET_S = 60.0
+"""A step that fails is logged with its trace this often at most: it may be every step."""
+
 _MOST_ROWS = {"cpu": 16}
 _MOST_ROWS_ELSEWHERE = 128
 """Rows of one step. On a CPU more of them bring no more frames per second, only longer steps."""
@@ -205,6 +208,7 @@ class Scheduler:
         self._full_since: dict[int, float] = {}
         self._listening: dict[int, Listening] = {}
         self._passed_over = 0
+        self._quiet_until = -math.inf
         self._stopping = False
         self._steps = self._collected_at_step = 0
         self._collected_at = clock()
@@ -368,7 +372,9 @@ class Scheduler:
                 tokens = draw_together([stream.sampler for stream in streams], logits)
             return list(zip(logits, tokens, strict=True))
         except Exception:
-            log.exception("a step failed", streams=[stream.id for stream in streams])
+            if self._clock() >= self._quiet_until:
+                self._quiet_until = self._clock() + _QUIET_S
+                log.exception("a step failed", streams=[stream.id for stream in streams])
             for step, position in zip(steps, positions, strict=True):
                 step.session.rewind(position)
             return [_NOTHING] * len(streams)

@@ -115,6 +115,9 @@ def test_limits_are_those_of_the_machine_and_the_model() -> None:
     real_time, same = decode._limits("musicgen-small", CPU, 4, [column], 100.0)
     assert (real_time["limit"], real_time["value"], real_time["kept"]) == (1.0, 1.2, True)
     assert (same["value"], same["kept"]) == (1, True)
+    faster = column | {"dtype": "int4", "realtime": 1.4, "tokens": None}
+    best = decode._limits("musicgen-small", CPU, 4, [column, faster], 100.0)[0]
+    assert (best["what"], best["value"]) == ("real time, int4 by onnx", 1.4)
     off = column | {"tokens": tokens | {"different": 1, "ties": 1}}
     assert decode._limits("musicgen-small", CPU, 4, [off], 100.0)[1]["kept"] is False, "there are no ties"
     modules = column | {"tokens": tokens | {"against": "modules", "different": 2, "ties": 2}}

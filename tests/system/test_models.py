@@ -167,14 +167,17 @@ def test_a_client_that_leaves_while_its_model_is_loaded(peer: ZmqPeer, folder: P
     assert peer.stream("generate", prompt="x", duration=0.3)[0]["reason"] == "done"
 
 
-def test_memory_is_given_back_and_an_engine_leaves_in_order_while_it_loads(folder: Path) -> None:
+@pytest.mark.parametrize(("dtype", "at_least_mb"), [("float32", 100), ("int8", 25)])
+def test_memory_is_given_back_and_an_engine_leaves_in_order_while_it_loads(
+    folder: Path, dtype: str, at_least_mb: int
+) -> None:
     write_tiny_checkpoint(folder / "heavy", dim=512, layers=8, heads=8)
-    settings = engine_settings(folder, f"engine.model={folder / 'one'}")
+    settings = engine_settings(folder, f"engine.model={folder / 'one'}", f"engine.dtype={dtype}")
     with running("engine", settings, folder / "memory.log") as process, ZmqPeer(process.ports["port"]) as peer:
         heavy = peer.ask("load", model=str(folder / "heavy"), seconds=60)
         peer.stream("generate", prompt="x", duration=0.2)
         full = peer.ask("status")
-        assert heavy["weights_mb"] > 100
+        assert heavy["weights_mb"] > at_least_mb
         assert full["weights_mb"] == heavy["weights_mb"]
         assert peer.ask("unload")["type"] == "done"
         empty = peer.ask("status")
